@@ -93,7 +93,11 @@ impl Authority {
         unimplemented!()
     }
     /// The verification certificate of RegisterCACertificate: CN is the registration code.
-    pub fn issue_verification(&self, _registration_code: &str, _validity: Validity) -> Result<Issued, CertificateError> {
+    pub fn issue_verification(
+        &self,
+        _registration_code: &str,
+        _validity: Validity,
+    ) -> Result<Issued, CertificateError> {
         unimplemented!()
     }
 }

@@ -26,9 +26,13 @@ pub struct Statement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Decision<'a> {
-    Allowed { by: &'a Statement },
+    Allowed {
+        by: &'a Statement,
+    },
     /// An explicit Deny.
-    Denied { by: &'a Statement },
+    Denied {
+        by: &'a Statement,
+    },
     /// No statement allows it.
     NotAllowed,
 }

@@ -1,1 +1,35 @@
-//! See the crate description.
+//! The registry of jitp over a durable store, and every way to provision a device.
+//!
+//! Knows records, transactions, provisioning runs, attempts and changes; knows nothing of sockets, MQTT or HTTP.
+#![deny(missing_docs)]
+
+pub mod admission;
+mod arn;
+mod attempt;
+mod change;
+mod clock;
+mod error;
+pub mod names;
+mod permissions;
+mod provisioner;
+mod reason;
+pub mod records;
+pub mod registry;
+mod simulate;
+pub mod store;
+
+pub use admission::{Admission, Presentation, Principal, Refusal};
+pub use arn::{Arn, ArnError, ResourceKind};
+pub use attempt::{Attempt, AttemptFilter, Outcome};
+pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use error::{RegistryError, ResourceKindName};
+pub use permissions::{ConnectContext, Granted};
+pub use provisioner::{Health, Options, Provisioner};
+pub use reason::ReasonCode;
+pub use registry::Registry;
+pub use simulate::{Existing, Simulation};
+
+pub use jitp_certs as certs;
+pub use jitp_policies as policies;
+pub use jitp_templates as templates;

@@ -1,0 +1,84 @@
+//! How the broker behaves. Typed; the cli parses files and flags into this.
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a device meets (`spec/jitp.md` section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// The first connection just works; refusals carry a reason.
+    #[default]
+    Standard,
+    /// Faithful to AWS: the first connection is closed without CONNACK, refusals are silent.
+    Aws,
+}
+
+/// Bounds of `spec/mqtt-behaviour.md` section 2. Each is enforced and announced where MQTT 5 can.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Concurrent connections; further ones are closed at accept.
+    pub connections: usize,
+    /// Concurrent TLS handshakes; further ones wait in order.
+    pub handshakes: usize,
+    /// From accept to the end of the handshake.
+    pub handshake_deadline: Duration,
+    /// From the end of the handshake to CONNECT.
+    pub connect_deadline: Duration,
+    /// Bytes of one packet.
+    pub packet_bytes: u32,
+    /// Bytes of one payload.
+    pub payload_bytes: u32,
+    pub topic_bytes: usize,
+    pub topic_levels: usize,
+    pub filters_per_subscribe: usize,
+    pub subscriptions_per_session: usize,
+    /// Unacknowledged messages each way: Receive Maximum.
+    pub receive_maximum: u16,
+    pub topic_aliases: u16,
+    /// Messages queued for one session; at the bound new messages are dropped and counted.
+    pub queued_messages: usize,
+    /// Bytes queued for one session.
+    pub queued_bytes: usize,
+    /// Upper bound of a session expiry, and the expiry of 3.1.1 persistent sessions.
+    pub session_expiry: Duration,
+    /// Keep alive in seconds: minimum and maximum accepted.
+    pub keep_alive: (u16, u16),
+    /// Retained messages in all.
+    pub retained_messages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            handshakes: 256,
+            handshake_deadline: Duration::from_secs(10),
+            connect_deadline: Duration::from_secs(10),
+            packet_bytes: 149_504,
+            payload_bytes: 131_072,
+            topic_bytes: 1024,
+            topic_levels: 32,
+            filters_per_subscribe: 64,
+            subscriptions_per_session: 1000,
+            receive_maximum: 100,
+            topic_aliases: 16,
+            queued_messages: 10_000,
+            queued_bytes: 16 * 1024 * 1024,
+            session_expiry: Duration::from_secs(3600),
+            keep_alive: (1, 65_535),
+            retained_messages: 1_000_000,
+        }
+    }
+}
+
+/// Everything the broker needs to know beyond its registry.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port 0 picks a free one: see [`crate::Broker::local_address`].
+    pub listen: SocketAddr,
+    pub profile: Profile,
+    pub limits: Limits,
+    /// Cut sessions when their certificate expires (default false).
+    pub disconnect_at_expiry: bool,
+    /// Drop live sessions whose `iot:Connect` would now be refused (default false).
+    pub recheck_connect: bool,
+}

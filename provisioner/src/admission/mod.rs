@@ -1,0 +1,56 @@
+//! The way of a first connection: a peer certificate in, a principal or a refusal out (`spec/jitp.md` section 4).
+use crate::names::{CertificateId, ThingName};
+use crate::reason::ReasonCode;
+use crate::records::CertificateRecord;
+use jitp_certs::Certificate;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a connection shows of itself once CONNECT has been read.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Presentation<'a> {
+    /// DER, leaf first, as sent. Empty: the client offered no certificate.
+    pub chain: &'a [&'a [u8]],
+    pub client_id: &'a str,
+    pub source: SocketAddr,
+    /// SNI.
+    pub server_name: Option<&'a str>,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Admission {
+    Admitted(Principal),
+    Refused(Refusal),
+}
+
+/// Who a connection is. Cheap to clone.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Principal {
+    pub certificate: Certificate,
+    pub record: Arc<CertificateRecord>,
+    /// This very connection provisioned it (profile `aws` then closes without CONNACK).
+    pub provisioned_now: bool,
+    /// The thing it is exclusively attached to.
+    pub exclusive_thing: Option<ThingName>,
+}
+impl Principal {
+    /// The certificate id: `principalIdentifier` of events.
+    pub fn id(&self) -> CertificateId {
+        self.record.certificate_id
+    }
+}
+
+/// Why a connection is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Refusal {
+    pub reason: ReasonCode,
+    /// For the operator: log and attempt.
+    pub message: String,
+    /// The same certificate may succeed later without anyone doing anything (rate, timeout, unavailable).
+    pub retry: bool,
+}

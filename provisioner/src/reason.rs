@@ -1,0 +1,111 @@
+//! The stable reason codes: why a device was let in, or not. `docs/reason-codes.md` is compared with this by a test.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
+        /// Why a device was let in, or not. Codes never change their meaning and are never reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum ReasonCode {
+            $($(#[doc = $doc])+ #[serde(rename = $code)] $variant),+
+        }
+        impl ReasonCode {
+            /// All codes, in the order of the documentation.
+            pub const ALL: &'static [ReasonCode] = &[$(ReasonCode::$variant),+];
+            /// The code as text.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ReasonCode::$variant => $code),+ }
+            }
+            /// What it means, for a person.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(ReasonCode::$variant => concat!($($doc),+)),+ }
+            }
+        }
+        impl std::str::FromStr for ReasonCode {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|c| c.as_str() == text).ok_or_else(|| format!("unknown reason code {text:?}"))
+            }
+        }
+        impl std::fmt::Display for ReasonCode {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The device was provisioned by its CA's template on this connection.
+    Provisioned = "PROVISIONED",
+    /// The certificate was registered (JITR) and waits for an operator to activate it.
+    RegisteredPendingActivation = "REGISTERED_PENDING_ACTIVATION",
+    /// The connection did not speak TLS, or its handshake failed.
+    TlsHandshakeFailed = "TLS_HANDSHAKE_FAILED",
+    /// The client offered no certificate.
+    NotAuthenticated = "NOT_AUTHENTICATED",
+    /// The client's certificate could not be parsed.
+    CertificateMalformed = "DEVICE_CERTIFICATE_MALFORMED",
+    /// The certificate's key or signature algorithm is refused (SHA-1, MD5, RSA below 2048 bits, unknown curve).
+    CertificateAlgorithmRefused = "DEVICE_CERTIFICATE_ALGORITHM_REFUSED",
+    /// The certificate has expired.
+    CertificateExpired = "DEVICE_CERTIFICATE_EXPIRED",
+    /// The certificate is not valid yet: a device clock that starts in 1970 is the usual cause.
+    CertificateNotYetValid = "DEVICE_CERTIFICATE_NOT_YET_VALID",
+    /// The certificate is unknown and no registered CA's key signed it.
+    CertificateNotRegistered = "DEVICE_CERTIFICATE_NOT_REGISTERED",
+    /// A registered CA has the issuer's name, but its key did not sign this certificate.
+    IssuerImpostor = "ISSUER_SIGNATURE_MISMATCH",
+    /// The certificate is INACTIVE.
+    CertificateInactive = "DEVICE_CERTIFICATE_INACTIVE",
+    /// The certificate is REVOKED.
+    CertificateRevoked = "DEVICE_CERTIFICATE_REVOKED",
+    /// The certificate is PENDING_TRANSFER.
+    CertificatePendingTransfer = "DEVICE_CERTIFICATE_PENDING_TRANSFER",
+    /// The certificate waits for activation (JITR) and its CA has no template.
+    CertificatePendingActivation = "DEVICE_CERTIFICATE_PENDING_ACTIVATION",
+    /// The issuing CA is registered but INACTIVE.
+    CaInactive = "CA_CERTIFICATE_INACTIVE",
+    /// The issuing CA is registered and active, but its auto-registration is disabled.
+    CaAutoRegistrationDisabled = "CA_CERTIFICATE_AUTO_REGISTRATION_DISABLED",
+    /// The issuing CA's own certificate has expired or is not valid yet: it registers nothing new.
+    CaExpired = "CA_CERTIFICATE_EXPIRED",
+    /// The CA that registered this pending certificate has been deleted.
+    CaDeleted = "CA_CERTIFICATE_DELETED",
+    /// The CA's template does not exist (any more), or is not of type JITP.
+    TemplateNotFound = "TEMPLATE_NOT_FOUND",
+    /// The stored template does not validate.
+    TemplateInvalid = "TEMPLATE_INVALID",
+    /// A declared template parameter has no value: the certificate's subject lacks the attribute.
+    MissingParameter = "TEMPLATE_PARAMETER_MISSING",
+    /// A template value is not a legal name or attribute.
+    InvalidValue = "TEMPLATE_VALUE_INVALID",
+    /// The template names a thing group that does not exist.
+    ThingGroupNotFound = "THING_GROUP_NOT_FOUND",
+    /// The template names a thing type that does not exist.
+    ThingTypeNotFound = "THING_TYPE_NOT_FOUND",
+    /// The template names a thing type that is deprecated.
+    ThingTypeDeprecated = "THING_TYPE_DEPRECATED",
+    /// The template names a billing group that does not exist.
+    BillingGroupNotFound = "BILLING_GROUP_NOT_FOUND",
+    /// The template names a policy that does not exist.
+    PolicyNotFound = "POLICY_NOT_FOUND",
+    /// An override of the template says FAIL and the existing resource differs, or an exclusive attachment forbids it.
+    ResourceConflict = "RESOURCE_CONFLICT",
+    /// A limit of the registry would be exceeded.
+    LimitExceeded = "LIMIT_EXCEEDED",
+    /// This certificate has tried too often; try again after a second.
+    CertificateRateExceeded = "CERTIFICATE_RATE_EXCEEDED",
+    /// The CA's provisioning budget (runs per second) is used up; try again later.
+    CaRateExceeded = "CA_RATE_EXCEEDED",
+    /// The CA's total provisioning budget is used up; an operator must raise it.
+    CaBudgetExhausted = "CA_BUDGET_EXHAUSTED",
+    /// The run outlasted its deadline and goes on in the background; try again.
+    ProvisioningTimeout = "PROVISIONING_TIMEOUT",
+    /// The registry cannot be written (disk full or failing); nothing is provisioned until it can.
+    RegistryUnavailable = "REGISTRY_UNAVAILABLE",
+    /// The client sent no server name (SNI) where one is required, or an unknown one.
+    SniMisused = "SNI_MISUSED",
+    /// No policy of the principal allows this connection or its will.
+    NotAuthorized = "AUTHORIZATION_FAILURE",
+    /// Something failed inside the broker; the log has the details.
+    Internal = "INTERNAL_SERVER_ERROR",
+}

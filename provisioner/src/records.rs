@@ -1,0 +1,264 @@
+//! What the registry stores. Every record is JSON with a format version, read strictly.
+use crate::clock::Timestamp;
+use crate::names::{
+    AttributeName, AttributeValue, BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName,
+    ThingName, ThingTypeName,
+};
+pub use jitp_templates::PrincipalType;
+use std::collections::BTreeMap;
+
+/// Status of a certificate (`spec/jitp.md` section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum CertificateStatus {
+    Active,
+    Inactive,
+    Revoked,
+    PendingActivation,
+    PendingTransfer,
+}
+/// Status of a CA certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum CaStatus {
+    Active,
+    Inactive,
+}
+/// How a CA's ownership was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum CertificateMode {
+    #[default]
+    Default,
+    SniOnly,
+}
+/// What a CA does with unknown certificates that it signed (`spec/jitp.md` section 2).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct RegistrationConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_name: Option<TemplateName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+}
+/// A registered CA certificate.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct CaCertificateRecord {
+    pub certificate_id: CertificateId,
+    pub pem: String,
+    pub status: CaStatus,
+    pub auto_registration: bool,
+    pub mode: CertificateMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_config: Option<RegistrationConfig>,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+    /// Rises with every update: `customerVersion`.
+    pub version: u32,
+    pub generation_id: String,
+    /// Provisioning budget: runs per second; `None` is the configured default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_per_second: Option<u32>,
+    /// Provisioning budget: runs in all; `None` is unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_runs: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+/// A device certificate.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct CertificateRecord {
+    pub certificate_id: CertificateId,
+    pub pem: String,
+    pub status: CertificateStatus,
+    pub mode: CertificateMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate_id: Option<CertificateId>,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+    pub version: u32,
+    pub generation_id: String,
+    /// Why the last provisioning run failed; cleared by a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+/// A thing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ThingRecord {
+    pub name: ThingName,
+    /// UUID.
+    pub thing_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thing_type: Option<ThingTypeName>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<AttributeName, AttributeValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing_group: Option<BillingGroupName>,
+    /// Starts at 1, rises by 1 per update.
+    pub version: u64,
+    pub created_at: Timestamp,
+}
+/// A thing type.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ThingTypeRecord {
+    pub name: ThingTypeName,
+    pub thing_type_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searchable_attributes: Vec<AttributeName>,
+    /// When it was deprecated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+/// A static thing group.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ThingGroupRecord {
+    pub name: ThingGroupName,
+    pub thing_group_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ThingGroupName>,
+    /// Root first, the direct parent last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<ThingGroupName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<AttributeName, AttributeValue>,
+    pub version: u64,
+    pub created_at: Timestamp,
+}
+/// A billing group.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct BillingGroupRecord {
+    pub name: BillingGroupName,
+    pub billing_group_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub version: u64,
+    pub created_at: Timestamp,
+}
+/// A policy; its documents are [`PolicyVersionRecord`]s.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PolicyRecord {
+    pub name: PolicyName,
+    pub default_version: u32,
+    /// The number the next version gets; never reused.
+    pub next_version: u32,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+    pub generation_id: String,
+}
+/// One version of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PolicyVersionRecord {
+    pub policy: PolicyName,
+    pub version: u32,
+    pub document: String,
+    pub created_at: Timestamp,
+}
+/// Who may run a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum TemplateType {
+    #[default]
+    FleetProvisioning,
+    Jitp,
+}
+/// A template's hook (stored; called by fleet provisioning).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ProvisioningHook {
+    pub payload_version: String,
+    pub target_arn: String,
+}
+/// A provisioning template; its bodies are [`TemplateVersionRecord`]s.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TemplateRecord {
+    pub name: TemplateName,
+    pub template_type: TemplateType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub role_arn: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<ProvisioningHook>,
+    pub default_version: u32,
+    pub next_version: u32,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+}
+/// One version of a template.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TemplateVersionRecord {
+    pub template: TemplateName,
+    pub version: u32,
+    pub body: String,
+    pub created_at: Timestamp,
+}
+/// What a policy can be attached to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub enum PolicyTarget {
+    Certificate(CertificateId),
+    ThingGroup(ThingGroupName),
+}
+/// Which registry events are published (`spec/events.md` section 1). Keys as in the API; absent is `false`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct EventConfigurations {
+    pub enabled: BTreeMap<String, bool>,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+}
+impl EventConfigurations {
+    /// Every key of `spec/control-plane.md` section 9.
+    pub const KEYS: [&'static str; 11] = [
+        "THING",
+        "THING_GROUP",
+        "THING_TYPE",
+        "THING_GROUP_MEMBERSHIP",
+        "THING_GROUP_HIERARCHY",
+        "THING_TYPE_ASSOCIATION",
+        "JOB",
+        "JOB_EXECUTION",
+        "POLICY",
+        "CERTIFICATE",
+        "CA_CERTIFICATE",
+    ];
+    /// Is this key switched on?
+    pub fn is_enabled(&self, key: &str) -> bool {
+        self.enabled.get(key).copied().unwrap_or(false)
+    }
+}
