@@ -4,13 +4,15 @@ use jitp_provisioner::Provisioner;
 use std::net::SocketAddr;
 
 /// How the API behaves.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Port 0 picks a free one.
     pub listen: SocketAddr,
     pub keys: AccessKeys,
     /// What DescribeEndpoint answers: host, or `host:port` where the port is not 8883.
     pub endpoint: String,
+    /// Renders `GET /metrics` (Prometheus text); `None`: 404.
+    pub metrics: Option<std::sync::Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// A running API.
