@@ -16,7 +16,7 @@ macro_rules! reasons {
             }
             /// What it means, for a person.
             pub const fn meaning(self) -> &'static str {
-                match self { $(ReasonCode::$variant => concat!($($doc),+)),+ }
+                match self { $(ReasonCode::$variant => concat!($($doc),+).trim_ascii()),+ }
             }
         }
         impl std::str::FromStr for ReasonCode {
@@ -108,4 +108,60 @@ reasons! {
     NotAuthorized = "AUTHORIZATION_FAILURE",
     /// Something failed inside the broker; the log has the details.
     Internal = "INTERNAL_SERVER_ERROR",
+}
+
+impl ReasonCode {
+    /// The same certificate may succeed later without anyone doing anything.
+    pub const fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::CertificateRateExceeded
+                | Self::CaRateExceeded
+                | Self::ProvisioningTimeout
+                | Self::RegistryUnavailable
+        )
+    }
+    /// Who has to act on a failed provisioning run: the broker's operator because the broker itself failed (`true`),
+    /// or the owner of the template, the CA or the device (`false`). Decides between the metrics
+    /// `ProvisionThing.ServerError` and `ProvisionThing.ClientError`.
+    pub const fn is_server_error(self) -> bool {
+        matches!(self, Self::ProvisioningTimeout | Self::RegistryUnavailable | Self::Internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ReasonCode;
+    use std::collections::BTreeSet;
+
+    /// The rows of the table in the documentation: code and meaning.
+    fn documented() -> Vec<(String, String)> {
+        include_str!("../../docs/reason-codes.md")
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                let code = cells.next().unwrap().trim_matches('`').to_owned();
+                (code, cells.next().unwrap().to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_every_code_with_its_meaning_in_order() {
+        let code: Vec<(String, String)> =
+            ReasonCode::ALL.iter().map(|r| (r.as_str().to_owned(), r.meaning().to_owned())).collect();
+        assert_eq!(documented(), code);
+    }
+
+    #[test]
+    fn codes_are_unique_upper_case_and_read_back() {
+        let codes: BTreeSet<&str> = ReasonCode::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(codes.len(), ReasonCode::ALL.len());
+        for reason in ReasonCode::ALL {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{reason}");
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+        }
+        assert!("NO_SUCH_CODE".parse::<ReasonCode>().is_err());
+    }
 }
