@@ -6,6 +6,7 @@
 pub mod admission;
 mod arn;
 mod attempt;
+mod cache;
 mod change;
 mod clock;
 mod error;

@@ -20,6 +20,11 @@ impl TemplateName {
             Err(NameError {
                 what: "template name",
                 value: text.chars().take(200).collect(),
+                fault: match text.chars().find(|c| !legal(*c)) {
+                    Some(c) => format!("contains {c:?}"),
+                    None if text.is_empty() => "is empty".into(),
+                    None => format!("has {} characters", text.len()),
+                },
                 rule: "1 to 36 characters of 0-9 A-Z a-z _ -",
             })
         }

@@ -1,4 +1,6 @@
 //! The policies of a connection: which apply, and what they were computed from.
+pub(crate) mod certificate_fields;
+
 use crate::change::Dependency;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -35,7 +35,12 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Has the key a token at `rate` tokens per second? 0 is unlimited.
     pub(crate) fn has_token(&self, key: &K, rate: u32, now: Timestamp) -> bool {
         rate == 0
-            || self.state.lock().buckets.get(key).is_none_or(|bucket| bucket.refilled(rate, now).level >= TOKEN)
+            || self
+                .state
+                .lock()
+                .buckets
+                .get(key)
+                .is_none_or(|bucket| bucket.refilled(rate, now).level >= TOKEN)
     }
 
     /// Takes a token if there is one; says whether there was.

@@ -38,7 +38,9 @@ impl Cause {
 impl From<RegistryError> for Cause {
     fn from(error: RegistryError) -> Self {
         let reason = match &error {
-            RegistryError::LimitExceeded(_) | RegistryError::VersionsLimitExceeded(_) => ReasonCode::LimitExceeded,
+            RegistryError::LimitExceeded(_) | RegistryError::VersionsLimitExceeded(_) => {
+                ReasonCode::LimitExceeded
+            }
             RegistryError::CertificateConflict(_)
             | RegistryError::ConflictingUpdate(_)
             | RegistryError::VersionConflict(_)

@@ -34,15 +34,16 @@ pub(crate) fn choose<'a>(
         let id = ca.record.certificate_id;
         (may_register(ca, now).is_err(), !sent.contains(&id), Reverse(ca.record.created_at), id)
     });
-    let issuer = ordered.into_iter().find(|ca| issued_by(leaf, &ca.certificate).is_ok()).ok_or_else(|| {
-        let message = format!(
-            "{} registered CA certificate(s) have the subject \"{}\", but none of their keys signed this \
+    let issuer =
+        ordered.into_iter().find(|ca| issued_by(leaf, &ca.certificate).is_ok()).ok_or_else(|| {
+            let message = format!(
+                "{} registered CA certificate(s) have the subject \"{}\", but none of their keys signed this \
              certificate: register the right one if it is yours, otherwise someone imitates your CA",
-            candidates.len(),
-            leaf.issuer()
-        );
-        Cause::new(ReasonCode::IssuerImpostor, message)
-    })?;
+                candidates.len(),
+                leaf.issuer()
+            );
+            Cause::new(ReasonCode::IssuerImpostor, message)
+        })?;
     Ok(issuer)
 }
 
@@ -60,8 +61,9 @@ pub(crate) fn may_register(ca: &RegisteredCa, now: i64) -> Result<(), Cause> {
         return Err(Cause::new(ReasonCode::CaAutoRegistrationDisabled, message));
     }
     ca.certificate.check_validity(now).map_err(|error| {
-        let message =
-            format!("the issuing CA {id} registers nothing new, {error}: register the CA's renewed certificate");
+        let message = format!(
+            "the issuing CA {id} registers nothing new, {error}: register the CA's renewed certificate"
+        );
         Cause::new(ReasonCode::CaExpired, message)
     })
 }

@@ -10,7 +10,8 @@ pub(crate) fn parse(chain: &[&[u8]]) -> Result<Certificate, (Option<CertificateI
         return Err((None, Cause::new(ReasonCode::NotAuthenticated, message)));
     };
     Certificate::from_der(leaf).map_err(|error| {
-        let message = format!("the device's certificate cannot be read ({error}): issue it a well-formed one");
+        let message =
+            format!("the device's certificate cannot be read ({error}): issue it a well-formed one");
         (Some(CertificateId::of_der(leaf)), Cause::new(ReasonCode::CertificateMalformed, message))
     })
 }
@@ -27,9 +28,10 @@ pub(crate) fn check(leaf: &Certificate, now: i64) -> Result<(), Cause> {
                 ReasonCode::CertificateNotYetValid,
                 "check the clock of the factory that issued it, and the broker's",
             ),
-            ValidityError::Expired { .. } => {
-                (ReasonCode::CertificateExpired, "renew the device's certificate, or check the broker's clock")
-            }
+            ValidityError::Expired { .. } => (
+                ReasonCode::CertificateExpired,
+                "renew the device's certificate, or check the broker's clock",
+            ),
         };
         Cause::new(reason, format!("{error}, and the broker's clock says {now}: {advice}"))
     })

@@ -1,4 +1,15 @@
 //! The way of a first connection: a peer certificate in, a principal or a refusal out (`spec/jitp.md` section 4).
+pub(crate) mod buckets;
+pub(crate) mod cause;
+pub(crate) mod flights;
+pub(crate) mod issuer;
+pub(crate) mod leaf;
+pub(crate) mod parameters;
+pub(crate) mod report;
+pub(crate) mod standing;
+pub(crate) mod templates;
+pub(crate) mod visit;
+
 use crate::names::{CertificateId, ThingName};
 use crate::reason::ReasonCode;
 use crate::records::CertificateRecord;
