@@ -1,0 +1,291 @@
+//! The seam below a connection: sessions and routing.
+//!
+//! A connection opens a session, publishes and subscribes through its [`SessionHandle`], waits for mail and drains it,
+//! and closes. Identity, permissions, reserved topics and events are above the seam. What is here is local; a relay to
+//! a broker that the user already runs would offer the same surface, and so would sessions on disk: that is why
+//! opening, subscribing and unsubscribing are `async`.
+use crate::message::{Message, QoS};
+use crate::session::SessionHandle;
+use crate::topic::Filter;
+use jitp_provisioner::certs::CertificateId;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How sessions and routing behave.
+#[derive(Debug, Clone)]
+pub struct BackendOptions {
+    /// Messages queued for one session; further ones are dropped and counted.
+    pub queued_messages: usize,
+    /// Bytes queued for one session.
+    pub queued_bytes: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session: usize,
+    /// Longest session expiry; a longer one is cut.
+    pub session_expiry: Duration,
+    /// Retained messages in all.
+    pub retained_messages: usize,
+    /// Most unacknowledged messages towards one client, whatever more it allows.
+    pub receive_maximum: u16,
+    /// Whether `a/#` matches `a` (OASIS: yes, AWS: no).
+    pub hash_matches_parent: bool,
+    /// Whether a session is carried over from MQTT 3.1.1 to 5 and back (AWS: no).
+    pub carry_over_versions: bool,
+    /// How long a new connection waits for the old one to let go of the session.
+    pub takeover_patience: Duration,
+}
+
+impl BackendOptions {
+    /// What a configuration asks for.
+    pub fn new(limits: &crate::Limits, profile: crate::Profile) -> Self {
+        let aws = profile == crate::Profile::Aws;
+        Self {
+            queued_messages: limits.queued_messages,
+            queued_bytes: limits.queued_bytes,
+            subscriptions_per_session: limits.subscriptions_per_session,
+            session_expiry: limits.session_expiry,
+            retained_messages: limits.retained_messages,
+            receive_maximum: limits.receive_maximum,
+            hash_matches_parent: !aws,
+            carry_over_versions: !aws,
+            takeover_patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Sessions, routing and retained messages of this process. Cheap to clone; all clones are the same backend.
+#[derive(Clone)]
+pub struct Backend {}
+
+impl Backend {
+    /// An empty backend. Call within a tokio runtime: one task there minds all expiries, until the last clone and the
+    /// last handle are gone.
+    pub fn start(_options: BackendOptions) -> Self {
+        unimplemented!()
+    }
+
+    /// Opens the session of a client id for a connection that is authorised already.
+    ///
+    /// If another connection holds it, that one is told ([`SessionEnd::TakenOver`]) and this call waits until it let go,
+    /// so that what is in flight is handed over. Cancel-safe.
+    pub async fn open(&self, _request: OpenRequest) -> Result<Opened, OpenError> {
+        unimplemented!()
+    }
+
+    /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
+    pub fn publish(&self, _message: Message) -> Result<Published, PublishError> {
+        unimplemented!()
+    }
+
+    /// Ends the connection of a client id. Returns whether there was one. With [`SessionEnd::Administrative`] and
+    /// `clean_session` the session goes too, also if it was offline.
+    pub fn disconnect(&self, _client_id: &str, _end: SessionEnd) -> bool {
+        unimplemented!()
+    }
+
+    /// Ends all connections of a certificate. Returns how many.
+    pub fn disconnect_certificate(&self, _certificate: CertificateId, _end: SessionEnd) -> usize {
+        unimplemented!()
+    }
+
+    /// Ends all connections. Returns how many.
+    pub fn disconnect_all(&self, _end: SessionEnd) -> usize {
+        unimplemented!()
+    }
+
+    /// What there is now.
+    pub fn counts(&self) -> Counts {
+        unimplemented!()
+    }
+}
+
+/// The CONNECT of an authorised client, as far as sessions care.
+#[derive(Debug, Clone)]
+pub struct OpenRequest {
+    /// Valid and not empty; an assigned one if the client left it empty.
+    pub client_id: Arc<str>,
+    /// For [`Backend::disconnect_certificate`].
+    pub certificate: Option<CertificateId>,
+    /// MQTT version.
+    pub version: ProtocolVersion,
+    /// Clean Start, or Clean Session of 3.1.1.
+    pub clean_start: bool,
+    /// How long the session outlives its connection; zero: not at all. For 3.1.1: zero with Clean Session, otherwise the
+    /// configured expiry. `u32::MAX` seconds means as long as possible.
+    pub session_expiry: Duration,
+    /// The client's Receive Maximum, 65,535 if it gave none.
+    pub receive_maximum: u16,
+    /// The last will.
+    pub will: Option<Will>,
+}
+
+/// MQTT version of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolVersion {
+    /// 3.1.1
+    V311,
+    /// 5.0
+    V5,
+}
+
+/// A last will (OASIS MQTT 5.0 section 3.1.2.5).
+#[derive(Debug, Clone)]
+pub struct Will {
+    /// What to publish. `publisher` and `expires_at` are filled in when that happens.
+    pub message: Message,
+    /// Message Expiry Interval; the clock starts when the will is published.
+    pub message_expiry: Option<Duration>,
+    /// Will Delay Interval.
+    pub delay: Duration,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection's side of it.
+    pub session: SessionHandle,
+    /// Session Present of CONNACK.
+    pub session_present: bool,
+    /// The expiry in force: the requested one, cut to the limit.
+    pub session_expiry: Duration,
+}
+
+/// Why a session could not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A yet newer connection with the same client id came while this one waited: give way (0x8E).
+    #[error("a newer connection with the same client id took over while this one waited for the session")]
+    Superseded,
+    /// The old connection did not let go in time: the client should try again (0x88).
+    #[error("the previous connection with this client id has not let go of the session in time; try again")]
+    StillHeld,
+}
+
+/// Why a session's connection must end. The connection tells its client and closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// A new connection with the same client id (0x8E).
+    TakenOver,
+    /// An operator's DeleteConnection (0x98).
+    Administrative {
+        /// Do not publish the will.
+        prevent_will: bool,
+        /// Discard the session.
+        clean_session: bool,
+    },
+    /// The certificate is no longer active (0x87).
+    CertificateInactive,
+    /// The certificate expired (0x87).
+    CertificateExpired,
+    /// The policies no longer allow the connection (0x87).
+    NotAuthorised,
+    /// The broker stops (0x8B).
+    ShuttingDown,
+}
+
+/// How a connection leaves its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    /// Publish the will: every end but a DISCONNECT of the client without 0x04.
+    pub publish_will: bool,
+    /// A new Session Expiry Interval from DISCONNECT; cut to the limit.
+    pub session_expiry: Option<Duration>,
+}
+
+impl Close {
+    /// The connection broke, or the broker ends it: the will is published, the expiry stays.
+    pub const ABRUPT: Self = Self { publish_will: true, session_expiry: None };
+    /// The client said goodbye: no will, the expiry stays.
+    pub const NORMAL: Self = Self { publish_will: false, session_expiry: None };
+}
+
+/// A subscription's options (OASIS MQTT 5.0 section 3.8.3.1); 3.1.1 has only the QoS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscribeOptions {
+    /// The most that is delivered, and what is granted.
+    pub qos: QoS,
+    /// Do not deliver what this client published itself.
+    pub no_local: bool,
+    /// Deliver with the publisher's RETAIN flag instead of 0.
+    pub retain_as_published: bool,
+    /// Whether retained messages are sent now.
+    pub retain_handling: RetainHandling,
+    /// Subscription Identifier.
+    pub identifier: Option<NonZeroU32>,
+}
+
+/// Whether SUBSCRIBE sends retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RetainHandling {
+    /// 0: always (and 3.1.1).
+    #[default]
+    Send,
+    /// 1: if the subscription is new.
+    SendIfNew,
+    /// 2: never.
+    DoNotSend,
+}
+
+/// A granted subscription. Retained messages, if due, come with the next mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribed {
+    /// Granted QoS.
+    pub granted: QoS,
+    /// It replaced the options of an existing one.
+    pub existed: bool,
+}
+
+/// Why a subscription is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// 0x97, 3.1.1: 0x80.
+    #[error("the session has {limit} subscriptions already, which is the limit; unsubscribe from some")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// A protocol error (0x82).
+    #[error("No Local is not allowed on the shared subscription '{filter}'")]
+    NoLocalOnShared {
+        /// The filter.
+        filter: Filter,
+    },
+}
+
+/// A published message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// Sessions that it matched, each group of a shared subscription counted as one; some may have dropped it at their
+    /// bounds.
+    pub matched: usize,
+}
+
+/// Why a message was not published. Nothing was delivered or retained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// 0x97.
+    #[error(
+        "{limit} messages are retained already, which is the limit; delete some by retaining an empty payload"
+    )]
+    RetainedFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// 0x87 or 0x90.
+    #[error("messages are not retained on topics that start with '$'")]
+    RetainedReserved,
+}
+
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Sessions with a connection.
+    pub online: usize,
+    /// Sessions without one that have not expired.
+    pub offline: usize,
+    /// Subscriptions of all sessions.
+    pub subscriptions: usize,
+    /// Retained messages.
+    pub retained: usize,
+}

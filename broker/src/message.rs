@@ -1,0 +1,224 @@
+//! What travels through the broker: a message, shared by all its receivers, and its delivery to one of them.
+use bytes::Bytes;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An application message (OASIS MQTT 5.0 section 3.3), made once per publish and shared by every receiver as
+/// `Arc<Message>`.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The topic name in full: topic aliases are resolved.
+    pub topic: Arc<str>,
+    /// The payload.
+    pub payload: Bytes,
+    /// The QoS of the publisher. A delivery has the lesser of this and the QoS of the subscription.
+    pub qos: QoS,
+    /// The publisher's RETAIN flag.
+    pub retain: bool,
+    /// What MQTT 5 carries to the receivers unchanged; `None` when there is nothing.
+    pub properties: Option<Box<PublishProperties>>,
+    /// When the message expires (Message Expiry Interval counted from its arrival): not delivered from then on.
+    pub expires_at: Option<Instant>,
+    /// The session that published it, for No Local; `None` when the broker itself did.
+    pub publisher: Option<SessionId>,
+}
+
+impl Message {
+    /// A message with neither RETAIN, nor properties, nor an expiry, from the broker itself.
+    pub fn new(topic: impl Into<Arc<str>>, payload: impl Into<Bytes>, qos: QoS) -> Self {
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            properties: None,
+            expires_at: None,
+            publisher: None,
+        }
+    }
+
+    /// Sets the expiry to `interval` from now.
+    #[must_use]
+    pub fn expiring_after(mut self, interval: Duration) -> Self {
+        self.expires_at = Instant::now().checked_add(interval);
+        self
+    }
+
+    /// Whether it expired by `now`.
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// The Message Expiry Interval to send: whole seconds left, 0 in the last second (`spec/mqtt-behaviour.md`
+    /// section 5). `None` when the message does not expire.
+    pub fn seconds_left(&self, now: Instant) -> Option<u32> {
+        let left = self.expires_at?.saturating_duration_since(now).as_secs();
+        Some(u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    /// Bytes that this message is charged with in a queue: topic, payload, properties and what a queue needs itself.
+    pub fn queued_bytes(&self) -> usize {
+        const PER_MESSAGE: usize = 128;
+        let properties = self.properties.as_deref().map_or(0, PublishProperties::bytes);
+        PER_MESSAGE + self.topic.len() + self.payload.len() + properties
+    }
+}
+
+/// The properties of a PUBLISH that pass through unchanged (OASIS MQTT 5.0 section 3.3.2.3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishProperties {
+    /// Payload Format Indicator 1: the payload is UTF-8.
+    pub payload_is_utf8: bool,
+    /// Content Type.
+    pub content_type: Option<Box<str>>,
+    /// Response Topic.
+    pub response_topic: Option<Box<str>>,
+    /// Correlation Data.
+    pub correlation_data: Option<Bytes>,
+    /// User Properties in their order; a name may occur more than once.
+    pub user_properties: Vec<(Box<str>, Box<str>)>,
+}
+
+impl PublishProperties {
+    /// Whether there is nothing to pass on.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn bytes(&self) -> usize {
+        const PER_PROPERTY: usize = 32;
+        let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+        let user = self.user_properties.iter().map(|(name, value)| PER_PROPERTY + name.len() + value.len());
+        text(&self.content_type)
+            + text(&self.response_topic)
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + user.sum::<usize>()
+            + size_of::<Self>()
+    }
+}
+
+/// Quality of service (OASIS MQTT 5.0 section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum QoS {
+    /// 0: sent once, not acknowledged.
+    #[default]
+    AtMostOnce = 0,
+    /// 1: acknowledged, may arrive twice.
+    AtLeastOnce = 1,
+    /// 2: arrives once.
+    ExactlyOnce = 2,
+}
+
+impl From<mqtt_protocol_core::mqtt::packet::Qos> for QoS {
+    fn from(qos: mqtt_protocol_core::mqtt::packet::Qos) -> Self {
+        use mqtt_protocol_core::mqtt::packet::Qos;
+        match qos {
+            Qos::AtMostOnce => Self::AtMostOnce,
+            Qos::AtLeastOnce => Self::AtLeastOnce,
+            Qos::ExactlyOnce => Self::ExactlyOnce,
+        }
+    }
+}
+
+impl From<QoS> for mqtt_protocol_core::mqtt::packet::Qos {
+    fn from(qos: QoS) -> Self {
+        match qos {
+            QoS::AtMostOnce => Self::AtMostOnce,
+            QoS::AtLeastOnce => Self::AtLeastOnce,
+            QoS::ExactlyOnce => Self::ExactlyOnce,
+        }
+    }
+}
+
+/// Names a session for as long as this process lives. A persistent session keeps it over its connections; ids only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub(crate) NonZeroU64);
+
+/// One message on its way to one session.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The QoS to send it with.
+    pub qos: QoS,
+    /// The RETAIN flag to send.
+    pub retain: bool,
+    /// The identifiers of the subscriptions that it matched. MQTT 5 sends them all in one packet.
+    pub subscription_identifiers: SubscriptionIdentifiers,
+    /// The shared subscription that it came by. If the receiver vanishes before its acknowledgement, another member of
+    /// the group gets it.
+    pub(crate) shared: Option<Arc<crate::topic::Filter>>,
+}
+
+/// The Subscription Identifiers of one delivery: mostly none or one, without an allocation of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SubscriptionIdentifiers {
+    /// No subscription that matched has one.
+    #[default]
+    None,
+    /// One has.
+    One(NonZeroU32),
+    /// Several have, in no particular order.
+    Many(Box<Vec<NonZeroU32>>),
+}
+
+impl SubscriptionIdentifiers {
+    /// All of them.
+    pub fn as_slice(&self) -> &[NonZeroU32] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    /// Adds one, unless it is there.
+    pub fn add(&mut self, identifier: NonZeroU32) {
+        match self {
+            Self::None => *self = Self::One(identifier),
+            Self::One(one) if *one == identifier => {}
+            Self::One(one) => *self = Self::Many(Box::new(vec![*one, identifier])),
+            Self::Many(many) if many.contains(&identifier) => {}
+            Self::Many(many) => many.push(identifier),
+        }
+    }
+}
+
+impl From<Option<NonZeroU32>> for SubscriptionIdentifiers {
+    fn from(identifier: Option<NonZeroU32>) -> Self {
+        identifier.map_or(Self::None, Self::One)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_stays_small() {
+        assert!(size_of::<Delivery>() <= 40, "{}", size_of::<Delivery>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_second_of_a_message_counts_as_zero_seconds_left() {
+        let message = Message::new("t", "p", QoS::AtLeastOnce).expiring_after(Duration::from_secs(2));
+        assert_eq!(message.seconds_left(Instant::now()), Some(2));
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!(message.seconds_left(Instant::now()), Some(0));
+        assert!(!message.is_expired(Instant::now()));
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert!(message.is_expired(Instant::now()));
+    }
+
+    #[test]
+    fn identifiers_are_collected_once_each() {
+        let id = |n| NonZeroU32::new(n).unwrap();
+        let mut identifiers = SubscriptionIdentifiers::default();
+        for n in [1, 1, 2, 3, 2] {
+            identifiers.add(id(n));
+        }
+        assert_eq!(identifiers.as_slice(), [id(1), id(2), id(3)]);
+    }
+}

@@ -1,0 +1,28 @@
+//! QoS 1 and 2 messages that were sent and not yet acknowledged in full.
+use crate::message::Delivery;
+
+/// One message in flight towards the client.
+#[derive(Debug, Clone)]
+pub enum InFlight {
+    /// PUBLISH was sent; neither PUBACK nor PUBREC came. On resume it is sent again with DUP.
+    Publish {
+        /// Its packet id, which a resend must use again.
+        packet_id: u16,
+        /// What was sent.
+        delivery: Delivery,
+    },
+    /// QoS 2: PUBREC came, PUBCOMP did not. On resume PUBREL is sent again.
+    Release {
+        /// Its packet id.
+        packet_id: u16,
+    },
+}
+
+impl InFlight {
+    /// Its packet id.
+    pub fn packet_id(&self) -> u16 {
+        match self {
+            Self::Publish { packet_id, .. } | Self::Release { packet_id } => *packet_id,
+        }
+    }
+}
