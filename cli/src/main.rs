@@ -1,1 +1,56 @@
-fn main() {}
+//! The one binary of jitp.
+mod args;
+mod client;
+mod commands;
+mod config;
+mod credentials;
+mod data_dir;
+mod exit;
+mod logging;
+mod mqtt_device;
+mod output;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Exit;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            exit::of_error(&error)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let global = cli.global;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => commands::serve::run(&global, args).await,
+            Command::Demo(args) => commands::demo::run(&global, args).await,
+            Command::Ca(command) => commands::ca::run(&global, command).await,
+            Command::Template(command) => commands::template::run(&global, command).await,
+            Command::Thing(command) => commands::thing::run(&global, command).await,
+            Command::Cert(command) => commands::cert::run(&global, command).await,
+            Command::Policy(command) => commands::policy::run(&global, command).await,
+            Command::Attempts(args) => commands::attempts::run(&global, args).await,
+            Command::Device(command) => commands::device::run(&global, command).await,
+            Command::Simulate(args) => commands::simulate::run(&global, args).await,
+            Command::Config => output::text(config::DEFAULT),
+            Command::Completions { shell } => commands::generate::completions(shell),
+            Command::Man => commands::generate::man(),
+        }
+    })
+}

@@ -1,0 +1,102 @@
+//! The command line.
+use crate::commands::{attempts, ca, cert, demo, device, policy, simulate, template, thing};
+use crate::config::Profile;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An MQTT broker that provisions a device the first time it connects.
+///
+/// Exit codes: 0 done or allowed, 2 the answer is no (denied, refused, would fail), 3 the input is invalid, 1 broken.
+#[derive(Debug, Parser)]
+#[command(name = "jitp", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The broker's data directory: the registry of `serve`; where the other commands find the access key
+    #[arg(long, global = true, value_name = "DIR", env = "JITP_DATA_DIR", default_value = "./jitp-data")]
+    pub data_dir: PathBuf,
+}
+
+/// Where the operator's commands find the broker.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// The broker's API
+    #[arg(long = "api", value_name = "URL", env = "JITP_API", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The region to sign for: that of the broker
+    #[arg(long, env = "JITP_REGION", default_value = "us-east-1")]
+    pub region: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the broker
+    Serve(Serve),
+    /// See the whole story in one command: a broker, a CA, a device that nobody knows
+    Demo(demo::Args),
+    /// CA certificates: create, register, show, switch
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Provisioning templates: check, create, show
+    #[command(subcommand)]
+    Template(template::Command),
+    /// Things: list, show
+    #[command(subcommand)]
+    Thing(thing::Command),
+    /// Device certificates: list, show, activate, deactivate, revoke
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Policies: create, list, show, attach, detach
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Who tried to connect, and why they were let in or not
+    Attempts(attempts::Args),
+    /// Make a device's key and certificate, or connect as a device
+    #[command(subcommand)]
+    Device(device::Command),
+    /// What would a template make of a certificate? Nothing is written
+    Simulate(simulate::Args),
+    /// Print the default configuration: every key, commented
+    Config,
+    /// Print the completion script of a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page (roff)
+    Man,
+}
+
+/// Run the broker.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// A configuration file (TOML): only what differs from `jitp config`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where devices connect [default: 127.0.0.1:8883]
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Option<SocketAddr>,
+    /// Where operators and AWS tools connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<SocketAddr>,
+    /// What a device meets: a first connection that just works, or AWS's behaviour
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// 12 digits that name every ARN; fixed at first start [default: 000000000000]
+    #[arg(long)]
+    pub account: Option<String>,
+    /// The region that names every ARN; fixed at first start [default: us-east-1]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// A further host name or address for the server's certificate; may be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+}

@@ -1,0 +1,181 @@
+//! The API as a command sees it: signed requests, errors in words.
+use crate::credentials::Key;
+use crate::exit::InvalidInput;
+use anyhow::{Context, bail};
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// A running broker's API, called with an operator's key.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    region: String,
+    key: Key,
+}
+
+/// What the API answered when it said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{exception}: {message}")]
+pub struct ApiError {
+    pub exception: String,
+    pub message: String,
+    pub status: u16,
+}
+
+impl Client {
+    pub fn new(base: &str, region: &str, key: Key) -> anyhow::Result<Self> {
+        let base = base.trim_end_matches('/');
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            return Err(InvalidInput(format!("{base:?} is not a URL: expected http://HOST:PORT")).into());
+        }
+        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).no_proxy().build()?;
+        Ok(Self { http, base: base.to_owned(), region: region.to_owned(), key })
+    }
+
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call("GET", path, None).await
+    }
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call("POST", path, Some(body)).await
+    }
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call("PUT", path, Some(body)).await
+    }
+    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call("PATCH", path, Some(body)).await
+    }
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.call("DELETE", path, None).await
+    }
+
+    /// Every item of a paginated list: `member` holds the items, `next` names the cursor in the reply, `cursor` in the query.
+    pub async fn list(
+        &self,
+        path: &str,
+        member: &str,
+        next: &str,
+        cursor: &str,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = match &token {
+                Some(token) => format!("{path}{separator}{cursor}={}", encode(token)),
+                None => path.to_owned(),
+            };
+            let mut reply = self.get(&page).await?;
+            if let Some(Value::Array(more)) = reply.get_mut(member).map(Value::take) {
+                items.extend(more);
+            }
+            match reply.get(next).and_then(Value::as_str) {
+                Some(more) => token = Some(more.to_owned()),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// A reply that goes on: the caller reads it chunk by chunk.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        let response = self.send("GET", path, String::new(), None).await?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let response = self.send(method, path, body, Some(Duration::from_secs(60))).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        let text = response.text().await.context("the reply broke off")?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).context("the reply is not JSON: is this the API of jitp?")
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let uri = format!("{}{path}", self.base);
+        let identity =
+            Credentials::new(self.key.id.as_str(), self.key.secret.as_str(), None, None, "jitp").into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name("iot")
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()?;
+        let host = self.base.split("://").nth(1).unwrap_or_default();
+        let headers = [("host", host)];
+        let signable =
+            SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+        let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
+        let mut request = self.http.request(method.parse()?, &uri).header("content-type", "application/json");
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        for (name, value) in instructions.headers() {
+            request = request.header(name, value);
+        }
+        match request.body(body).send().await {
+            Ok(response) => Ok(response),
+            Err(error) if error.is_connect() => {
+                bail!(
+                    "no broker answers at {}: is `jitp serve` running? (--api gives another address)",
+                    self.base
+                )
+            }
+            Err(error) => Err(error).with_context(|| format!("the call to {} failed", self.base)),
+        }
+    }
+}
+
+async fn refusal(response: reqwest::Response) -> anyhow::Error {
+    let status = response.status().as_u16();
+    let exception = response
+        .headers()
+        .get("x-amzn-errortype")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("error")
+        .to_owned();
+    let body: Value = response.json().await.unwrap_or_default();
+    let message = body.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned();
+    let error = ApiError { exception, message, status };
+    if matches!(status, 400 | 404 | 406 | 409 | 410) {
+        anyhow::Error::new(InvalidInput(error.to_string()))
+    } else {
+        error.into()
+    }
+}
+
+/// Percent-encodes one path segment or query value.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_but_unreserved_characters_is_percent_encoded() {
+        assert_eq!(encode("arn:aws:iot/Ä~x"), "arn%3Aaws%3Aiot%2F%C3%84~x");
+    }
+}

@@ -1,0 +1,104 @@
+//! `jitp cert`: the certificates of devices.
+use super::connect;
+use crate::args::{Global, Target};
+use crate::client::{Client, encode};
+use crate::exit::Exit;
+use crate::output::{self, member, optional, time};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List certificates
+    List {
+        /// Only those that this CA signed
+        #[arg(long, value_name = "ID")]
+        ca: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show one, with its things and policies
+    Show(One),
+    /// Let its device connect
+    Activate(One),
+    /// Disconnect its device and keep it out until it is activated again
+    Deactivate(One),
+    /// Disconnect its device and keep it out for good
+    Revoke(One),
+}
+
+#[derive(Debug, Args)]
+pub struct One {
+    /// The certificate's id
+    pub id: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::List { ca, target } => list(global, &connect(global, &target)?, ca.as_deref()).await,
+        Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
+        Command::Activate(one) => switch(global, &one, "ACTIVE").await,
+        Command::Deactivate(one) => switch(global, &one, "INACTIVE").await,
+        Command::Revoke(one) => switch(global, &one, "REVOKED").await,
+    }
+}
+
+async fn list(global: &Global, client: &Client, ca: Option<&str>) -> anyhow::Result<Exit> {
+    let path = match ca {
+        Some(ca) => format!("/certificates-by-ca/{}?pageSize=250", encode(ca)),
+        None => "/certificates?pageSize=250".into(),
+    };
+    let items = client.list(&path, "certificates", "nextMarker", "marker").await?;
+    if global.json {
+        return output::json(&Value::Array(items));
+    }
+    let row = |certificate: &Value| {
+        vec![
+            member(certificate, "certificateId"),
+            member(certificate, "status"),
+            time(certificate, "creationDate").unwrap_or_default(),
+        ]
+    };
+    output::table(&["certificate id", "status", "created"], items.iter().map(row).collect())
+}
+
+async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit> {
+    let reply = client.get(&format!("/certificates/{}", encode(id))).await?;
+    let empty = Value::Null;
+    let certificate = reply.get("certificateDescription").unwrap_or(&empty);
+    let arn = member(certificate, "certificateArn");
+    let attached =
+        client.post(&format!("/attached-policies/{}?pageSize=250", encode(&arn)), &json!({})).await?;
+    let policies: Vec<Value> = attached
+        .get("policies")
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(|policy| policy.get("policyName").cloned()).collect())
+        .unwrap_or_default();
+    if global.json {
+        return output::json(&json!({ "certificateDescription": certificate, "policies": policies }));
+    }
+    let validity = certificate.get("validity").unwrap_or(&empty);
+    let names: Vec<&str> = policies.iter().filter_map(Value::as_str).collect();
+    output::fields(&[
+        ("certificate id", optional(certificate, "certificateId")),
+        ("ARN", Some(arn)),
+        ("status", optional(certificate, "status")),
+        ("CA certificate id", optional(certificate, "caCertificateId")),
+        ("policies", Some(names.join(", "))),
+        ("created", time(certificate, "creationDate")),
+        ("modified", time(certificate, "lastModifiedDate")),
+        ("valid from", time(validity, "notBefore")),
+        ("valid to", time(validity, "notAfter")),
+    ])
+}
+
+async fn switch(global: &Global, one: &One, status: &str) -> anyhow::Result<Exit> {
+    let client = connect(global, &one.target)?;
+    client.put(&format!("/certificates/{}?newStatus={status}", encode(&one.id)), &json!({})).await?;
+    if global.json {
+        return output::json(&json!({ "certificateId": one.id, "status": status }));
+    }
+    output::text(&format!("certificate {} is {status}\n", one.id))
+}

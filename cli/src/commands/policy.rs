@@ -1,0 +1,154 @@
+//! `jitp policy`: what devices may do.
+use super::{connect, read};
+use crate::args::{Global, Target};
+use crate::client::{Client, encode};
+use crate::exit::{Exit, InvalidInput};
+use crate::output::{self, member, optional, time};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a policy document, without a broker
+    Check { file: PathBuf },
+    /// Create a policy from a document
+    Create {
+        name: String,
+        #[arg(long, value_name = "FILE")]
+        document: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a policy a new default document
+    Update {
+        name: String,
+        #[arg(long, value_name = "FILE")]
+        document: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List policies
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show one, with its default document and what it is attached to
+    Show {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Attach a policy to a certificate or a thing group
+    Attach(Attachment),
+    /// Detach it again
+    Detach(Attachment),
+    /// Delete a policy that is attached to nothing
+    Delete {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Attachment {
+    /// The policy
+    pub name: String,
+    /// The ARN of a certificate or a thing group
+    pub to: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check { file } => check(global, &read(&file)?),
+        Command::Create { name, document, target } => {
+            let client = connect(global, &target)?;
+            let reply = client.post(&policy(&name), &json!({ "policyDocument": read(&document)? })).await?;
+            if global.json {
+                output::json(&reply)
+            } else {
+                output::text(&format!("{}\n", member(&reply, "policyArn")))
+            }
+        }
+        Command::Update { name, document, target } => {
+            let client = connect(global, &target)?;
+            let path = format!("{}/version?setAsDefault=true", policy(&name));
+            let reply = client.post(&path, &json!({ "policyDocument": read(&document)? })).await?;
+            if global.json {
+                return output::json(&reply);
+            }
+            output::text(&format!("version {} is the default\n", member(&reply, "policyVersionId")))
+        }
+        Command::List { target } => list(global, &connect(global, &target)?).await,
+        Command::Show { name, target } => show(global, &connect(global, &target)?, &name).await,
+        Command::Attach(attachment) => attach(global, &attachment, true).await,
+        Command::Detach(attachment) => attach(global, &attachment, false).await,
+        Command::Delete { name, target } => {
+            connect(global, &target)?.delete(&policy(&name)).await?;
+            if global.json {
+                output::json(&json!({}))
+            } else {
+                output::text(&format!("policy {name} is deleted\n"))
+            }
+        }
+    }
+}
+
+fn policy(name: &str) -> String {
+    format!("/policies/{}", encode(name))
+}
+
+fn check(global: &Global, document: &str) -> anyhow::Result<Exit> {
+    match jitp_policies::Document::parse(document) {
+        Ok(_) if global.json => output::json(&json!({ "valid": true })),
+        Ok(_) => output::text("the document is valid\n"),
+        Err(error) => Err(InvalidInput(error.to_string()).into()),
+    }
+}
+
+async fn list(global: &Global, client: &Client) -> anyhow::Result<Exit> {
+    let items = client.list("/policies?pageSize=250", "policies", "nextMarker", "marker").await?;
+    if global.json {
+        return output::json(&Value::Array(items));
+    }
+    let row = |policy: &Value| vec![member(policy, "policyName"), member(policy, "policyArn")];
+    output::table(&["policy", "arn"], items.iter().map(row).collect())
+}
+
+async fn show(global: &Global, client: &Client, name: &str) -> anyhow::Result<Exit> {
+    let reply = client.get(&policy(name)).await?;
+    let targets = client.post(&format!("/policy-targets/{}?pageSize=250", encode(name)), &json!({})).await?;
+    let targets = targets.get("targets").cloned().unwrap_or_default();
+    if global.json {
+        return output::json(&json!({ "policy": reply, "targets": targets }));
+    }
+    let arns: Vec<&str> =
+        targets.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    output::fields(&[
+        ("policy", optional(&reply, "policyName")),
+        ("ARN", optional(&reply, "policyArn")),
+        ("default version", optional(&reply, "defaultVersionId")),
+        ("created", time(&reply, "creationDate")),
+        ("attached to", Some(arns.join(", "))),
+    ])?;
+    output::text(&format!("\n{}\n", member(&reply, "policyDocument")))
+}
+
+async fn attach(global: &Global, attachment: &Attachment, attach: bool) -> anyhow::Result<Exit> {
+    let client = connect(global, &attachment.target)?;
+    let path = format!("/target-policies/{}", encode(&attachment.name));
+    let body = json!({ "target": attachment.to });
+    if attach {
+        client.put(&path, &body).await?
+    } else {
+        client.post(&path, &body).await?
+    };
+    if global.json {
+        return output::json(&json!({}));
+    }
+    let verb = if attach { "attached to" } else { "detached from" };
+    output::text(&format!("policy {} is {verb} {}\n", attachment.name, attachment.to))
+}

@@ -1,0 +1,115 @@
+//! `jitp serve`: bind, say so, run until told to stop, drain.
+use crate::args::{Global, Serve};
+use crate::config::Config;
+use crate::data_dir::{DataDir, server_hosts};
+use crate::exit::{Exit, InvalidInput};
+use crate::{logging, output};
+use anyhow::Context;
+use jitp_api::{AccessKey, AccessKeys, Api};
+use jitp_broker::Broker;
+use jitp_provisioner::{Clock, Provisioner, SystemClock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
+    let config = configuration(&args)?;
+    logging::start(&config.log)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let service = Service::start(&DataDir::open(&global.data_dir)?, &config).await?;
+    output::line(&service.ready_line())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: draining connections");
+    service.stop().await?;
+    Ok(Exit::Success)
+}
+
+fn configuration(args: &Serve) -> anyhow::Result<Config> {
+    let invalid = |error: anyhow::Error| InvalidInput(format!("{error:#}"));
+    let mut config = Config::load(args.config.as_deref()).map_err(invalid)?;
+    let Serve { config: _, mqtt, api, profile, account, region, hosts } = args.clone();
+    config.broker.listen = mqtt.unwrap_or(config.broker.listen);
+    config.api.listen = api.unwrap_or(config.api.listen);
+    config.broker.compat = profile.unwrap_or(config.broker.compat);
+    config.server.account = account.unwrap_or(config.server.account);
+    config.server.region = region.unwrap_or(config.server.region);
+    config.server.hosts.extend(hosts);
+    config.check().map_err(invalid)?;
+    if !config.api.listen.ip().is_loopback() {
+        return Err(InvalidInput(format!(
+            "the API would listen on {} without TLS: only a loopback address is accepted",
+            config.api.listen
+        ))
+        .into());
+    }
+    Ok(config)
+}
+
+/// Everything that `serve` and `demo` run.
+pub struct Service {
+    provisioner: Provisioner,
+    broker: Broker,
+    api: Api,
+}
+
+impl Service {
+    pub async fn start(data: &DataDir, config: &Config) -> anyhow::Result<Self> {
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().ok();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let now = clock.now().unix_seconds();
+        let provisioner = Provisioner::open(data.path(), config.provisioner(), clock)
+            .await
+            .with_context(|| format!("cannot open the registry in {}", data.path().display()))?;
+        let identity = data.server_identity(&server_hosts(&config.server.hosts), now)?;
+        let key = data.access_key()?;
+        let broker = Broker::start(config.broker(), identity, provisioner.clone())
+            .await
+            .with_context(|| format!("cannot listen on {}", config.broker.listen))?;
+        let api = jitp_api::Config {
+            listen: config.api.listen,
+            keys: AccessKeys(vec![AccessKey { id: key.id, secret: key.secret }]),
+            endpoint: endpoint(config, broker.local_address()),
+            metrics: metrics
+                .map(|handle| Arc::new(move || handle.render()) as Arc<dyn Fn() -> String + Send + Sync>),
+        };
+        let api = Api::start(api, provisioner.clone())
+            .await
+            .with_context(|| format!("cannot listen on {}", config.api.listen))?;
+        Ok(Self { provisioner, broker, api })
+    }
+
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.broker.local_address()
+    }
+
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.local_address()
+    }
+
+    pub fn ready_line(&self) -> String {
+        format!("ready mqtts={} api=http://{}", self.mqtt_address(), self.api_address())
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.api.shutdown(DRAIN).await;
+        self.broker.shutdown(DRAIN).await;
+        self.provisioner.close().await.context("the registry did not close cleanly")
+    }
+}
+
+/// What DescribeEndpoint answers: a host that the server's certificate names, with the port unless it is 8883.
+fn endpoint(config: &Config, address: SocketAddr) -> String {
+    let host = match (config.server.endpoint.as_str(), config.server.hosts.first()) {
+        ("", Some(host)) => host.as_str(),
+        ("", None) => "localhost",
+        (endpoint, _) => return endpoint.to_owned(),
+    };
+    if address.port() == 8883 { host.to_owned() } else { format!("{host}:{}", address.port()) }
+}

@@ -1,0 +1,314 @@
+//! The configuration: `default.toml` embedded, a file merged over it, flags over that. Parsed once into typed values.
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// The manual and the defaults: what `jitp config` prints.
+pub const DEFAULT: &str = include_str!("../default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub broker: Broker,
+    pub api: Api,
+    pub provisioning: Provisioning,
+    pub registry: Registry,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub account: String,
+    pub region: String,
+    pub hosts: Vec<String>,
+    pub endpoint: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    Standard,
+    Aws,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    pub listen: SocketAddr,
+    pub compat: Profile,
+    pub require_sni: bool,
+    pub disconnect_at_expiry: bool,
+    pub recheck_connect: bool,
+    pub max_connections: usize,
+    pub max_handshakes: usize,
+    pub handshake_deadline_seconds: u64,
+    pub connect_deadline_seconds: u64,
+    pub max_packet_bytes: u32,
+    pub max_payload_bytes: u32,
+    pub max_topic_bytes: usize,
+    pub max_topic_levels: usize,
+    pub max_filters_per_subscribe: usize,
+    pub max_subscriptions_per_session: usize,
+    pub receive_maximum: u16,
+    pub topic_aliases: u16,
+    pub max_queued_messages: usize,
+    pub max_queued_bytes: usize,
+    pub session_expiry_seconds: u64,
+    pub min_keep_alive_seconds: u16,
+    pub max_keep_alive_seconds: u16,
+    pub max_retained_messages: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OverrideDefault {
+    DoNothing,
+    Fail,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provisioning {
+    pub runs_per_certificate_per_second: u32,
+    pub runs_per_ca_per_second: u32,
+    pub run_deadline_seconds: u64,
+    pub override_default: OverrideDefault,
+    pub functions_in_fleet_only: bool,
+    pub thing_vars_require_attachment: bool,
+    pub jitp_serial_fallback: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    pub ca_certificates_per_subject: usize,
+    pub templates: usize,
+    pub policies_per_thing_group: usize,
+    pub thing_type_delete_delay_seconds: u64,
+    pub attempts_kept: u64,
+    pub attempts_kept_days: u64,
+    pub min_free_disk_bytes: u64,
+    pub cache_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// The defaults, with a file over them if one is given.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = file else { return Self::parse("", "the built-in defaults") };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+        let mut merged: toml::Table = DEFAULT.parse().context("the built-in defaults do not parse")?;
+        let given: toml::Table = text.parse().with_context(|| format!("{origin} is not TOML"))?;
+        merge(&mut merged, given, "").with_context(|| format!("in {origin}"))?;
+        let config: Self = merged.try_into().with_context(|| format!("in {origin}"))?;
+        config.check().with_context(|| format!("in {origin}"))?;
+        Ok(config)
+    }
+
+    /// The rules that types alone do not carry.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Server { account, region, .. } = &self.server;
+        if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+            bail!("server.account is {account:?}: it must be 12 digits, for example 000000000000");
+        }
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if region.is_empty() || region.len() > 32 || !region.bytes().all(legal) {
+            bail!("server.region is {region:?}: it must be 1 to 32 of a-z, 0-9 and -, for example us-east-1");
+        }
+        if self.broker.min_keep_alive_seconds > self.broker.max_keep_alive_seconds {
+            bail!("broker.min_keep_alive_seconds is above broker.max_keep_alive_seconds");
+        }
+        if self.broker.receive_maximum == 0 {
+            bail!("broker.receive_maximum is 0: it must be at least 1");
+        }
+        if self.broker.max_packet_bytes < 1024 {
+            bail!("broker.max_packet_bytes is below 1024");
+        }
+        Ok(())
+    }
+
+    pub fn broker(&self) -> jitp_broker::Config {
+        let b = &self.broker;
+        let aws = b.compat == Profile::Aws;
+        jitp_broker::Config {
+            listen: b.listen,
+            profile: if aws { jitp_broker::Profile::Aws } else { jitp_broker::Profile::Standard },
+            limits: jitp_broker::Limits {
+                connections: b.max_connections,
+                handshakes: b.max_handshakes,
+                handshake_deadline: Duration::from_secs(b.handshake_deadline_seconds),
+                connect_deadline: Duration::from_secs(b.connect_deadline_seconds),
+                packet_bytes: b.max_packet_bytes,
+                payload_bytes: b.max_payload_bytes,
+                topic_bytes: if aws { b.max_topic_bytes.min(256) } else { b.max_topic_bytes },
+                topic_levels: if aws { b.max_topic_levels.min(8) } else { b.max_topic_levels },
+                filters_per_subscribe: b.max_filters_per_subscribe,
+                subscriptions_per_session: b.max_subscriptions_per_session,
+                receive_maximum: b.receive_maximum,
+                topic_aliases: b.topic_aliases,
+                queued_messages: b.max_queued_messages,
+                queued_bytes: b.max_queued_bytes,
+                session_expiry: Duration::from_secs(b.session_expiry_seconds),
+                keep_alive: (b.min_keep_alive_seconds, b.max_keep_alive_seconds),
+                retained_messages: b.max_retained_messages,
+            },
+            disconnect_at_expiry: b.disconnect_at_expiry,
+            recheck_connect: b.recheck_connect,
+        }
+    }
+
+    pub fn provisioner(&self) -> jitp_provisioner::Options {
+        let (p, r) = (&self.provisioning, &self.registry);
+        jitp_provisioner::Options {
+            account: self.server.account.clone(),
+            region: self.server.region.clone(),
+            runs_per_certificate_per_second: p.runs_per_certificate_per_second,
+            runs_per_ca_per_second: p.runs_per_ca_per_second,
+            run_deadline: Duration::from_secs(p.run_deadline_seconds),
+            ca_certificates_per_subject: r.ca_certificates_per_subject,
+            templates: r.templates,
+            policies_per_group: r.policies_per_thing_group,
+            attempts_kept: r.attempts_kept,
+            attempts_kept_for: Duration::from_secs(r.attempts_kept_days.saturating_mul(24 * 3600)),
+            thing_type_delete_delay: Duration::from_secs(r.thing_type_delete_delay_seconds),
+            min_free_disk: r.min_free_disk_bytes,
+            cache_bytes: r.cache_bytes,
+            override_default_fail: p.override_default == OverrideDefault::Fail,
+            functions_in_fleet_only: p.functions_in_fleet_only,
+            thing_vars_require_attachment: p.thing_vars_require_attachment,
+            jitp_serial_fallback: p.jitp_serial_fallback,
+            require_sni: self.broker.require_sni,
+        }
+    }
+}
+
+/// Lays `given` over `known`; every key that `known` lacks is an error that names the nearest one.
+fn merge(known: &mut toml::Table, given: toml::Table, path: &str) -> anyhow::Result<()> {
+    for (key, value) in given {
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if !known.contains_key(&key) {
+            match nearest(&key, known.keys().map(String::as_str)) {
+                Some(near) => {
+                    bail!("unknown key {full:?}: did you mean {near:?}? `jitp config` prints every key")
+                }
+                None => bail!("unknown key {full:?}: `jitp config` prints every key"),
+            }
+        }
+        match (known.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(given)) => merge(below, given, &full)?,
+            (Some(toml::Value::Table(_)), other) => {
+                bail!("{full:?} is a section, but the file gives it the value {other}")
+            }
+            (Some(slot), value) => *slot = value,
+            (None, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The candidate with the smallest edit distance, if it is small enough to be a typing mistake.
+fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|c| (edit_distance(text, c), c))
+        .filter(|(d, c)| *d <= 2.max(c.chars().count() / 3))
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, c)| c)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut previous = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let above = *cell;
+            left = (previous + usize::from(x != *y)).min(above + 1).min(left + 1);
+            previous = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_file_gives_the_defaults_that_the_libraries_document() {
+        let config = Config::load(None).unwrap();
+        assert_eq!(
+            format!("{:?}", config.provisioner()),
+            format!("{:?}", jitp_provisioner::Options::default())
+        );
+        assert_eq!(format!("{:?}", config.broker().limits), format!("{:?}", jitp_broker::Limits::default()));
+    }
+
+    #[test]
+    fn a_file_needs_only_what_differs() {
+        let config = Config::parse("[broker]\ncompat = \"aws\"", "test").unwrap();
+        assert_eq!(config.broker.compat, Profile::Aws);
+        assert_eq!(config.broker().limits.topic_levels, 8);
+        assert_eq!(config.api.listen.port(), 8080);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let error = Config::parse("[broker]\nmax_conections = 5", "site.toml").unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("site.toml") && text.contains("did you mean \"max_connections\""), "{text}");
+    }
+
+    #[test]
+    fn values_out_of_range_say_what_is_expected() {
+        for (file, expected) in [
+            ("[server]\naccount = \"12\"", "12 digits"),
+            ("[server]\nregion = \"US East\"", "a-z"),
+            ("[broker]\nlisten = 8883", "in test"),
+            ("[broker]\nreceive_maximum = 0", "at least 1"),
+            ("broker = 3", "is a section"),
+        ] {
+            let text = format!("{:#}", Config::parse(file, "test").unwrap_err());
+            assert!(text.contains(expected), "{file}: {text}");
+        }
+    }
+
+    #[test]
+    fn edit_distances() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+}

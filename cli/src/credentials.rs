@@ -1,0 +1,169 @@
+//! Access keys: made at first start, found in the data directory, the environment or the AWS configuration files.
+use crate::exit::InvalidInput;
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// An access key with its secret. `Debug` does not show the secret.
+#[derive(Clone)]
+pub struct Key {
+    pub id: String,
+    pub secret: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// A new key in AWS's form: `AKIA` and 16 of `A-Z2-7`; a secret of 40 characters (240 bits).
+    pub fn generate() -> Self {
+        const ID: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        const SECRET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let id = random(16)
+            .iter()
+            .filter_map(|b| ID.get(usize::from(b % 32)))
+            .map(|b| char::from(*b))
+            .collect::<String>();
+        let secret = random(40)
+            .iter()
+            .filter_map(|b| SECRET.get(usize::from(b % 64)))
+            .map(|b| char::from(*b))
+            .collect();
+        Self { id: format!("AKIA{id}"), secret: Zeroizing::new(secret) }
+    }
+
+    /// The text of an AWS shared-credentials file with this key as `[default]`.
+    pub fn to_shared_credentials(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+            self.id,
+            self.secret.as_str()
+        ))
+    }
+}
+
+fn random(length: usize) -> Vec<u8> {
+    use rand::RngCore;
+    let mut bytes = vec![0; length];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}
+
+/// The key that two environment variables hold. One without the other is an error.
+pub fn from_environment(id: &str, secret: &str) -> anyhow::Result<Option<Key>> {
+    match (std::env::var(id).ok(), std::env::var(secret).ok()) {
+        (Some(key_id), Some(key_secret)) => {
+            let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
+            if !(4..=128).contains(&key_id.len())
+                || !legal(&key_id)
+                || key_secret.len() < 8
+                || !legal(&key_secret)
+            {
+                return Err(InvalidInput(format!(
+                    "{id} must be 4 to 128 printable characters without spaces, {secret} at least 8"
+                ))
+                .into());
+            }
+            Ok(Some(Key { id: key_id, secret: Zeroizing::new(key_secret) }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(InvalidInput(format!("{id} is set, but {secret} is not: set both")).into()),
+        (None, Some(_)) => Err(InvalidInput(format!("{secret} is set, but {id} is not: set both")).into()),
+    }
+}
+
+/// The key of a profile in a shared-credentials file; `None` when the file or the profile is missing.
+pub fn from_shared_file(path: &Path, profile: &str) -> anyhow::Result<Option<Key>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let section = section(&text, profile);
+    match (section.get("aws_access_key_id"), section.get("aws_secret_access_key")) {
+        (Some(id), Some(secret)) => {
+            Ok(Some(Key { id: (*id).to_owned(), secret: Zeroizing::new((*secret).to_owned()) }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The key that a command uses, in this order: the broker's own variables, the data directory, AWS's variables, AWS's
+/// files with `AWS_PROFILE`.
+pub fn find(data_dir: &Path) -> anyhow::Result<Key> {
+    if let Some(key) = from_environment("JITP_ACCESS_KEY_ID", "JITP_SECRET_ACCESS_KEY")? {
+        return Ok(key);
+    }
+    let own = data_dir.join("credentials");
+    if let Some(key) = from_shared_file(&own, "default")? {
+        return Ok(key);
+    }
+    if let Some(key) = from_environment("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")? {
+        return Ok(key);
+    }
+    let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".into());
+    let shared = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".aws/credentials")));
+    if let Some(path) = &shared
+        && let Some(key) = from_shared_file(path, &profile)?
+    {
+        return Ok(key);
+    }
+    Err(InvalidInput(format!(
+        "no access key found: looked in JITP_ACCESS_KEY_ID, {}, AWS_ACCESS_KEY_ID and profile {profile:?} of the AWS \
+         credentials file; give the broker's data directory with --data-dir",
+        own.display()
+    ))
+    .into())
+}
+
+fn section<'a>(text: &'a str, name: &str) -> BTreeMap<&'a str, &'a str> {
+    let mut inside = false;
+    let mut found = BTreeMap::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            inside = title.trim() == name;
+        } else if inside
+            && !line.starts_with(['#', ';'])
+            && let Some((key, value)) = line.split_once('=')
+        {
+            found.insert(key.trim(), value.trim());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_key_looks_like_one_of_aws_and_reads_back() {
+        let key = Key::generate();
+        assert_eq!((key.id.len(), key.secret.len()), (20, 40));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("credentials");
+        std::fs::write(&path, key.to_shared_credentials().as_str()).unwrap();
+        let read = from_shared_file(&path, "default").unwrap().unwrap();
+        assert_eq!((read.id, read.secret), (key.id, key.secret));
+    }
+
+    #[test]
+    fn a_profile_is_read_from_its_own_section() {
+        let text = "[a]\naws_access_key_id=1\n# aws_access_key_id=2\n[b]\naws_access_key_id = 3\n";
+        assert_eq!(section(text, "a").get("aws_access_key_id"), Some(&"1"));
+        assert_eq!(section(text, "b").get("aws_access_key_id"), Some(&"3"));
+        assert!(section(text, "c").is_empty());
+    }
+
+    #[test]
+    fn debug_output_hides_the_secret() {
+        let key = Key::generate();
+        assert!(!format!("{key:?}").contains(key.secret.as_str()));
+    }
+}
