@@ -1,16 +1,31 @@
 //! X.509 for jitp: read, identify, verify who issued, issue. Pure: no I/O, no clock.
+//!
+//! The one impurity is the system's random number generator, when something is issued.
 #![deny(missing_docs)]
 
+mod algorithm;
+mod alternative_name;
 mod authority;
 mod certificate;
+mod certificate_request;
+mod der;
+mod error;
+mod extensions;
 mod id;
 mod issuer;
 mod name;
+mod pem;
+mod private_key;
+mod to_be_signed;
+mod validity;
 
-pub use authority::{Authority, Issued, KeyKind, LeafRequest, PrivateKeyPem};
-pub use certificate::{
-    AlternativeName, Certificate, CertificateError, KeyAlgorithm, SignatureAlgorithm, Validity, ValidityError,
-};
+pub use algorithm::{KeyAlgorithm, SignatureAlgorithm};
+pub use alternative_name::AlternativeName;
+pub use authority::{Authority, Issued, LeafRequest};
+pub use certificate::Certificate;
+pub use error::{CertificateError, CertificateErrorKind};
 pub use id::{CertificateId, CertificateIdError};
 pub use issuer::{IssuerError, check_issuing_ca, issued_by};
 pub use name::{Attribute, DistinguishedName};
+pub use private_key::{KeyKind, PrivateKeyPem};
+pub use validity::{Validity, ValidityError};

@@ -1,0 +1,121 @@
+//! Building a certificate: the signed part, its extensions, the signature.
+use crate::der::{self, OidBytes};
+use crate::extensions::{
+    AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALTERNATIVE_NAME, SUBJECT_KEY_IDENTIFIER,
+};
+use crate::id::sha256;
+use crate::private_key::SigningKey;
+use crate::{Certificate, CertificateError, Validity};
+use x509_parser::asn1_rs::oid;
+
+/// An X.509 v3 certificate before it is signed. Names are DER and go in as they are, so that an issuer's name
+/// is byte for byte the subject of its CA, however that was encoded.
+pub(crate) struct ToBeSigned<'a> {
+    pub issuer: &'a [u8],
+    pub subject: &'a [u8],
+    pub validity: Validity,
+    pub public_key_info: &'a [u8],
+    pub extensions: Extensions,
+}
+
+impl ToBeSigned<'_> {
+    /// The certificate, with a new random serial number, signed by `key`.
+    pub fn sign(&self, key: &SigningKey) -> Result<Certificate, CertificateError> {
+        let Validity { not_before, not_after } = self.validity;
+        if not_after < not_before {
+            return Err(CertificateError::issue(format!(
+                "the validity ends ({not_after}) before it begins ({not_before})"
+            )));
+        }
+        let algorithm = key.signature_algorithm();
+        let signed_part = der::sequence(&[
+            &der::context(0, &der::unsigned_integer(&[2])),
+            &der::unsigned_integer(&serial_number()?),
+            &algorithm,
+            self.issuer,
+            &der::sequence(&[&der::time(not_before)?, &der::time(not_after)?]),
+            self.subject,
+            self.public_key_info,
+            &der::context(3, &der::tagged(0x30, &self.extensions.0)),
+        ]);
+        let signature = der::bit_string(0, &key.sign(&signed_part)?);
+        Certificate::from_der(&der::sequence(&[&signed_part, &algorithm, &signature]))
+    }
+}
+
+/// DER of extensions, one after the other.
+#[derive(Default)]
+pub(crate) struct Extensions(Vec<u8>);
+
+impl Extensions {
+    /// basicConstraints and keyUsage of a CA.
+    pub fn for_ca() -> Self {
+        Self::default().with(BASIC_CONSTRAINTS, true, &der::sequence(&[&der::boolean_true()])).with(
+            KEY_USAGE,
+            true,
+            &der::bit_string(1, &[KEY_CERT_SIGN | CRL_SIGN]),
+        )
+    }
+    /// basicConstraints, keyUsage and extendedKeyUsage of one end of a TLS connection.
+    pub fn for_leaf(purpose: Purpose) -> Self {
+        Self::default()
+            .with(BASIC_CONSTRAINTS, true, &der::sequence(&[]))
+            .with(KEY_USAGE, true, &der::bit_string(7, &[DIGITAL_SIGNATURE]))
+            .with(EXTENDED_KEY_USAGE, false, &der::sequence(&[&der::oid(purpose.oid())]))
+    }
+    pub fn subject_key_identifier(self, identifier: &[u8]) -> Self {
+        self.with(SUBJECT_KEY_IDENTIFIER, false, &der::octet_string(identifier))
+    }
+    pub fn authority_key_identifier(self, identifier: &[u8]) -> Self {
+        let value = der::sequence(&[&der::context_primitive(0, identifier)]);
+        self.with(AUTHORITY_KEY_IDENTIFIER, false, &value)
+    }
+    /// `critical` where the subject is empty (RFC 5280 section 4.2.1.6).
+    pub fn subject_alternative_name(self, critical: bool, names: &[u8]) -> Self {
+        self.with(SUBJECT_ALTERNATIVE_NAME, critical, names)
+    }
+
+    fn with(mut self, oid: OidBytes, critical: bool, value: &[u8]) -> Self {
+        let flag = if critical { der::boolean_true() } else { Vec::new() };
+        self.0.extend(der::sequence(&[&der::oid(oid), &flag, &der::octet_string(value)]));
+        self
+    }
+}
+
+/// What a leaf is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    Server,
+    Client,
+}
+
+impl Purpose {
+    const fn oid(self) -> OidBytes {
+        match self {
+            Purpose::Server => &oid!(raw 1.3.6.1.5.5.7.3.1),
+            Purpose::Client => &oid!(raw 1.3.6.1.5.5.7.3.2),
+        }
+    }
+}
+
+/// The key identifier of a public key, given its BIT STRING (RFC 7093 section 2 method 1).
+pub(crate) fn key_identifier(public_key_bits: &[u8]) -> [u8; 20] {
+    let mut identifier = [0; 20];
+    for (to, from) in identifier.iter_mut().zip(sha256(public_key_bits)) {
+        *to = from;
+    }
+    identifier
+}
+
+const EXTENDED_KEY_USAGE: OidBytes = &oid!(raw 2.5.29.37);
+const DIGITAL_SIGNATURE: u8 = 0x80;
+const KEY_CERT_SIGN: u8 = 0x04;
+const CRL_SIGN: u8 = 0x02;
+
+/// 127 random bits: positive in 16 bytes.
+fn serial_number() -> Result<[u8; 16], CertificateError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| CertificateError::issue("no serial number: the random source failed"))?;
+    Ok((u128::from_be_bytes(bytes) >> 1).max(1).to_be_bytes())
+}
