@@ -1,7 +1,8 @@
 //! Which keys and signatures are accepted (`spec/jitp.md` section 8), and how a signature is verified.
 use crate::IssuerError;
+use crate::name;
 use aws_lc_rs::signature::{self as lc, VerificationAlgorithm};
-use x509_parser::asn1_rs::{Any, FromDer, Oid, oid};
+use x509_parser::asn1_rs::{Any, FromDer, Oid, Tagged, oid};
 use x509_parser::public_key::RSAPublicKey;
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
@@ -77,15 +78,17 @@ impl KeyKindOf {
                 },
                 (Err(_), _) => Err("an unreadable RSA-PSS key".to_owned()),
             },
-            EC_PUBLIC_KEY => match parameters.and_then(|any| any.as_oid().ok()) {
-                Some(curve) => match curve.as_bytes() {
-                    P256 => plain(KeyAlgorithm::EcP256),
-                    P384 => plain(KeyAlgorithm::EcP384),
-                    P521 => plain(KeyAlgorithm::EcP521),
-                    _ => Err(format!("an EC key on {}", name_of(&curve, KEYS))),
-                },
-                None => Err("an EC key with explicit curve parameters".to_owned()),
-            },
+            EC_PUBLIC_KEY => {
+                match parameters.filter(|any| any.tag() == Oid::TAG).and_then(|any| any.as_oid().ok()) {
+                    Some(curve) => match curve.as_bytes() {
+                        P256 => plain(KeyAlgorithm::EcP256),
+                        P384 => plain(KeyAlgorithm::EcP384),
+                        P521 => plain(KeyAlgorithm::EcP521),
+                        _ => Err(format!("an EC key on {}", name_of(&curve, KEYS))),
+                    },
+                    None => Err("an EC key with explicit curve parameters".to_owned()),
+                }
+            }
             _ => Err(format!("a key of type {}", name_of(info.algorithm.oid(), KEYS))),
         };
         const USE: &str = "use RSA of 2048 to 8192 bits, or EC on P-256, P-384 or P-521";
@@ -214,7 +217,7 @@ fn name_of(oid: &Oid<'_>, names: &[(&[u8], &str)]) -> String {
     names
         .iter()
         .find(|(bytes, _)| *bytes == oid.as_bytes())
-        .map_or_else(|| format!("unknown type {}", oid.to_id_string()), |(_, name)| (*name).to_owned())
+        .map_or_else(|| format!("unknown type {}", name::oid_text(oid)), |(_, name)| (*name).to_owned())
 }
 
 const RSA_ENCRYPTION: &[u8] = &oid!(raw 1.2.840.113549.1.1.1);

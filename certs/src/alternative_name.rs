@@ -25,7 +25,7 @@ pub enum AlternativeName {
 pub(crate) fn read(extension: &[u8]) -> Vec<AlternativeName> {
     let mut names = Vec::new();
     let Ok((_, list)) = Any::from_der(extension) else { return names };
-    if list.tag() != Tag::Sequence {
+    if (list.class(), list.tag()) != (Class::Universal, Tag::Sequence) {
         return names;
     }
     let mut rest = list.data;

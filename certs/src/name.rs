@@ -2,7 +2,7 @@
 use crate::der::{self, OidBytes};
 use crate::id::hex;
 use std::fmt::Write;
-use x509_parser::asn1_rs::{Any, FromDer, Tag, oid};
+use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag, oid};
 use x509_parser::x509::X509Name;
 
 /// A subject or issuer, decoded to UTF-8, in encoding order. Equal when the DER is.
@@ -192,7 +192,7 @@ pub(crate) fn display(name: &X509Name<'_>) -> String {
             let oid = pair.attr_type();
             match SHORT_NAMES.iter().find(|(bytes, _)| *bytes == oid.as_bytes()) {
                 Some((_, short)) => output.push_str(short),
-                None => output.push_str(&oid.to_id_string()),
+                None => output.push_str(&oid_text(oid)),
             }
             output.push('=');
             match text(pair.attr_value()) {
@@ -207,8 +207,16 @@ pub(crate) fn display(name: &X509Name<'_>) -> String {
     output
 }
 
+/// Dotted; what is longer than any OID in use is not repeated.
+pub(crate) fn oid_text(oid: &Oid<'_>) -> String {
+    if oid.as_bytes().len() <= 32 { oid.to_id_string() } else { "(overlong OID)".to_owned() }
+}
+
 /// A string of any of the ASN.1 kinds as UTF-8; `None` for other types and broken encodings.
 fn text(value: &Any<'_>) -> Option<String> {
+    if value.class() != Class::Universal {
+        return None;
+    }
     let bytes = value.data;
     match value.tag() {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
@@ -334,7 +342,9 @@ mod tests {
 
     #[test]
     fn broken_text_and_other_types_count_as_missing() {
-        for (tag, bytes) in [(0x1e, &b"\0a\0"[..]), (0x1e, b"\xd8\0"), (0x1c, b"\0\0\0"), (0x04, b"abc")] {
+        for (tag, bytes) in
+            [(0x1e, &b"\0a\0"[..]), (0x1e, b"\xd8\0"), (0x1c, b"\0\0\0"), (0x04, b"abc"), (0x8c, b"abc")]
+        {
             let name = common_name(tag, bytes);
             assert_eq!(name.first(Attribute::CommonName), None);
             assert_eq!(name.to_string(), format!("CN=#{}", hex(bytes)));

@@ -1,0 +1,129 @@
+//! Who issued what, over certificates of another maker.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed unwrap is a failed test")]
+use jitp_certs::{Certificate, IssuerError, issued_by};
+
+fn certificate(name: &str) -> Certificate {
+    let path = format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    Certificate::from_pem(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_accepted_pair_of_key_and_signature_verifies() {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    let mut pair = |leaf: &str, ca: &str| pairs.push((leaf.to_owned(), ca.to_owned()));
+    for leaf in ["v1", "v3", "names", "every-attribute", "bmp", "teletex", "P-256-sha384", "P-256-sha512"] {
+        pair(&format!("device-{leaf}"), "ca");
+    }
+    for hash in ["sha256", "sha384", "sha512"] {
+        pair(&format!("device-rsa-{hash}"), "ca-rsa");
+        pair(&format!("device-pss-{hash}"), "ca-rsa");
+        pair(&format!("device-P-384-{hash}"), "ca-P-384");
+        pair(&format!("device-P-521-{hash}"), "ca-P-521");
+    }
+    pair("device-pss-key", "ca-pss");
+    pair("ca-pss-bound", "ca-pss-bound");
+    pair("ca", "ca");
+    for (leaf, ca) in pairs {
+        assert_eq!(issued_by(&certificate(&leaf), &certificate(&ca)), Ok(()), "{leaf} by {ca}");
+    }
+}
+
+#[test]
+fn one_ca_verifies_signatures_of_several_kinds_in_any_order() {
+    let ca = certificate("ca-rsa");
+    for leaf in ["rsa-sha256", "pss-sha512", "rsa-sha384", "rsa-sha256", "pss-sha256"] {
+        assert_eq!(issued_by(&certificate(&format!("device-{leaf}")), &ca), Ok(()), "{leaf}");
+    }
+}
+
+#[test]
+fn an_impostor_with_the_same_name_is_found_out_by_key_identifier_or_signature() {
+    let impostor = certificate("ca-impostor");
+    assert_eq!(certificate("ca").subject(), impostor.subject());
+    let with_identifier = certificate("device-v3");
+    assert_eq!(issued_by(&with_identifier, &impostor), Err(IssuerError::KeyIdentifierMismatch));
+    let without = certificate("device-v1");
+    assert_eq!(without.authority_key_identifier(), None);
+    assert_eq!(issued_by(&without, &impostor), Err(IssuerError::BadSignature));
+}
+
+#[test]
+fn a_ca_of_another_name_is_not_the_issuer() {
+    assert_eq!(issued_by(&certificate("device-v3"), &certificate("ca-rsa")), Err(IssuerError::NameMismatch));
+}
+
+#[test]
+fn weak_signatures_are_refused_although_they_would_verify() {
+    let cases = [
+        ("refused-sha1-rsa", "ca-rsa"),
+        ("refused-md5-rsa", "ca-rsa"),
+        ("refused-sha224-rsa", "ca-rsa"),
+        ("refused-sha1-ecdsa", "ca"),
+        ("refused-sha1-pss", "ca-rsa"),
+        ("refused-mgf1-sha1-pss", "ca-rsa"),
+        ("refused-salt-pss", "ca-rsa"),
+        ("refused-by-rsa-1024", "ca-rsa-1024"),
+        ("refused-ed25519", "ca-ed25519"),
+        ("refused-dsa-sha256", "ca-dsa"),
+    ];
+    for (leaf, ca) in cases {
+        let result = issued_by(&certificate(leaf), &certificate(ca));
+        assert_eq!(result, Err(IssuerError::UnsupportedAlgorithm), "{leaf}");
+    }
+}
+
+#[test]
+fn a_changed_certificate_does_not_verify() {
+    let ca = certificate("ca");
+    for leaf in ["device-v1", "device-v3"] {
+        let der = certificate(leaf).der().to_vec();
+        for index in 0..der.len() {
+            let mut changed = der.clone();
+            changed[index] ^= 0x01;
+            if let Ok(changed) = Certificate::from_der(&changed) {
+                assert!(issued_by(&changed, &ca).is_err(), "{leaf}, byte {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_twin_of_an_ecdsa_signature_changes_the_id_but_not_the_signed_part() {
+    let leaf = certificate("device-v1");
+    let twin = Certificate::from_der(&with_twin_signature(leaf.der())).unwrap();
+    assert_eq!(issued_by(&twin, &certificate("ca")), Ok(()), "the twin is a valid signature");
+    assert_ne!(twin.id(), leaf.id());
+    assert_eq!(twin.signed_part_digest(), leaf.signed_part_digest());
+    assert_ne!(certificate("device-v3").signed_part_digest(), leaf.signed_part_digest());
+}
+
+/// The P-256 certificate with `s` of its signature replaced by `n - s`.
+fn with_twin_signature(der: &[u8]) -> Vec<u8> {
+    // Behind ecdsa-with-SHA256 come BIT STRING, SEQUENCE, INTEGER r, INTEGER s.
+    let oid = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    let bit_string = der.windows(oid.len()).rposition(|window| window == oid).unwrap() + oid.len();
+    let r = bit_string + 5;
+    let s = r + 2 + usize::from(der[r + 1]);
+    let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let order: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&order[2 * i..2 * i + 2], 16).unwrap()).collect();
+    let mut old = vec![0; 32];
+    let digits: Vec<u8> = der[s + 2..].iter().copied().skip_while(|byte| *byte == 0).collect();
+    old[32 - digits.len()..].copy_from_slice(&digits);
+    let mut new = vec![0; 32];
+    let mut borrow = 0;
+    for index in (0..32).rev() {
+        let difference = 256 + i32::from(order[index]) - i32::from(old[index]) - borrow;
+        new[index] = u8::try_from(difference & 0xff).unwrap();
+        borrow = i32::from(difference < 256);
+    }
+    let mut new: Vec<u8> = new.into_iter().skip_while(|byte| *byte == 0).collect();
+    if new[0] >= 0x80 {
+        new.insert(0, 0);
+    }
+    let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+    let signature = tagged(0x30, &[&der[r..s], &tagged(0x02, &new)].concat());
+    let signature = tagged(0x03, &[&[0], &signature[..]].concat());
+    let content = [&der[4..bit_string], &signature].concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x82], &length[..], &content].concat()
+}
