@@ -1,0 +1,273 @@
+//! A `jitp serve` process.
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The path of the binary, built once per test process with the tests' own profile.
+#[expect(clippy::panic, reason = "tests that cannot build their subject have nothing to return")]
+pub fn jitp() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build().unwrap_or_else(|error| panic!("cannot build jitp: {error:#}")))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "jitp", "--bin", "jitp", "--message-format", "json"]);
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.stderr(Stdio::inherit()).output().context("cargo does not start")?;
+    ensure!(output.status.success(), "cargo build failed");
+    String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some("jitp"))
+        .find_map(|message| message.get("executable").and_then(Value::as_str).map(PathBuf::from))
+        .context("cargo names no executable")
+}
+
+/// How to start a broker. `Default`: a fresh data directory, the standard profile, default configuration.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerOptions {
+    /// Further arguments of `jitp serve`.
+    pub arguments: Vec<String>,
+    /// Text of a configuration file.
+    pub config: Option<String>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running `jitp serve`; killed when dropped.
+pub struct Broker {
+    child: Child,
+    mqtt: SocketAddr,
+    api: SocketAddr,
+    data_dir: PathBuf,
+    options: BrokerOptions,
+    log: Arc<Mutex<String>>,
+    _directory: Arc<tempfile::TempDir>,
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code, `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Standard output as JSON; fails unless the command succeeded.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        ensure!(self.code == Some(0), "exit code {:?}: {}{}", self.code, self.stdout, self.stderr);
+        serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {}", self.stdout))
+    }
+}
+
+impl Broker {
+    /// Starts with the defaults.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(BrokerOptions::default())
+    }
+
+    /// Starts in a fresh directory and waits for the ready line.
+    pub fn start_with(options: BrokerOptions) -> anyhow::Result<Self> {
+        let directory = Arc::new(tempfile::tempdir()?);
+        Self::launch(directory.path().join("data"), directory, options)
+    }
+
+    fn launch(
+        data_dir: PathBuf,
+        directory: Arc<tempfile::TempDir>,
+        options: BrokerOptions,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(jitp());
+        command.args(["serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
+        if let Some(text) = &options.config {
+            let file = directory.path().join("config.toml");
+            std::fs::write(&file, text)?;
+            command.arg("--config").arg(file);
+        }
+        command.args(&options.arguments).envs(options.environment.iter().map(|(k, v)| (k, v)));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let sink = log.clone();
+        std::thread::spawn(move || collect(stderr, &sink));
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            use std::io::BufRead;
+            for line in std::io::BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let Ok(line) = receiver.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            let status = child.wait()?;
+            bail!("no ready line ({status}): {}", text(&log));
+        };
+        let (mqtt, api) = parse_ready(&line)?;
+        Ok(Self { child, mqtt, api, data_dir, options, log, _directory: directory })
+    }
+
+    /// Where devices connect.
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// PEM of the CA that devices trust.
+    pub fn server_ca(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.data_dir.join("server-ca.pem"))?)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        text(&self.log)
+    }
+
+    /// Runs `jitp` against this broker.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        let mut command = Command::new(jitp());
+        command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
+        finish(command)
+    }
+
+    /// Runs `jitp --json` against this broker and parses the reply.
+    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        self.run(&all)?.json()
+    }
+
+    /// Repeats a question until its answer satisfies, at most for a minute.
+    pub fn wait_for(&self, arguments: &[&str], satisfied: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let started = Instant::now();
+        loop {
+            let answer = self.ask(arguments)?;
+            if satisfied(&answer) {
+                return Ok(answer);
+            }
+            ensure!(started.elapsed() < PATIENCE, "still {answer:#} after {PATIENCE:?}");
+        }
+    }
+
+    /// The attempts of a certificate, oldest first, once there are at least `least`.
+    pub fn attempts(&self, certificate_id: &str, least: usize) -> anyhow::Result<Vec<Value>> {
+        let enough = |answer: &Value| answer.as_array().is_some_and(|list| list.len() >= least);
+        let answer = self.wait_for(&["attempts", "--certificate", certificate_id], enough)?;
+        Ok(answer.as_array().cloned().unwrap_or_default())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(&mut self) -> anyhow::Result<Option<i32>> {
+        signal(self.child.id(), "TERM")?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            ensure!(started.elapsed() < PATIENCE, "it does not stop: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Starts again over the same data directory, after [`Broker::kill`] or [`Broker::terminate`].
+    pub fn restart(self) -> anyhow::Result<Self> {
+        let (data_dir, directory, options) =
+            (self.data_dir.clone(), self._directory.clone(), self.options.clone());
+        drop(self);
+        Self::launch(data_dir, directory, options)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end.
+fn finish(mut command: Command) -> anyhow::Result<Finished> {
+    let output = command.stdin(Stdio::null()).output()?;
+    Ok(Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Runs `jitp` without a broker, in a directory.
+impl Finished {
+    /// Runs `jitp` in `directory`.
+    pub fn of(directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(jitp());
+        command.args(arguments).current_dir(directory);
+        finish(command)
+    }
+}
+
+fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
+    ensure!(status.success(), "kill -{name} {pid} failed");
+    Ok(())
+}
+
+fn collect(mut from: impl std::io::Read, into: &Mutex<String>) {
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut chunk) {
+        if let (Ok(mut log), Some(bytes)) = (into.lock(), chunk.get(..length)) {
+            log.push_str(&String::from_utf8_lossy(bytes));
+        }
+    }
+}
+
+fn text(log: &Mutex<String>) -> String {
+    log.lock().map(|log| log.clone()).unwrap_or_default()
+}
+
+/// `ready mqtts=HOST:PORT api=http://HOST:PORT`
+fn parse_ready(line: &str) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let mut words = line.split(' ');
+    ensure!(words.next() == Some("ready"), "not a ready line: {line:?}");
+    let mut value = |prefix: &str| -> anyhow::Result<SocketAddr> {
+        let word = words.next().and_then(|word| word.strip_prefix(prefix));
+        Ok(word.with_context(|| format!("no {prefix} in {line:?}"))?.parse()?)
+    };
+    Ok((value("mqtts=")?, value("api=http://")?))
+}
