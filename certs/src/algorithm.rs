@@ -51,13 +51,13 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// What a SubjectPublicKeyInfo says of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyKindOf {
+pub(crate) struct PublicKeyKind {
     pub algorithm: KeyAlgorithm,
     /// An `id-RSASSA-PSS` key may be bound to one hash (RFC 4055 section 1.2).
     only: Option<SignatureAlgorithm>,
 }
 
-impl KeyKindOf {
+impl PublicKeyKind {
     /// The key's kind, and for a refused one why.
     pub fn read(info: &SubjectPublicKeyInfo<'_>) -> (Self, Option<String>) {
         let bits = || RSAPublicKey::from_der(&info.subject_public_key.data).map(|(_, key)| bits(key.modulus));
@@ -280,13 +280,13 @@ mod tests {
 
     #[test]
     fn a_pss_only_key_does_not_verify_pkcs1_signatures() {
-        let key = KeyKindOf { algorithm: KeyAlgorithm::RsaPss { bits: 2048 }, only: None };
+        let key = PublicKeyKind { algorithm: KeyAlgorithm::RsaPss { bits: 2048 }, only: None };
         assert_eq!(
             key.verification(SignatureAlgorithm::RsaPkcs1Sha256).err(),
             Some(IssuerError::BadSignature)
         );
         assert!(key.verification(SignatureAlgorithm::RsaPssSha384).is_ok());
-        let bound = KeyKindOf { only: Some(SignatureAlgorithm::RsaPssSha256), ..key };
+        let bound = PublicKeyKind { only: Some(SignatureAlgorithm::RsaPssSha256), ..key };
         assert_eq!(
             bound.verification(SignatureAlgorithm::RsaPssSha384).err(),
             Some(IssuerError::BadSignature)
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn short_rsa_keys_verify_nothing() {
-        let key = KeyKindOf { algorithm: KeyAlgorithm::Rsa { bits: 1024 }, only: None };
+        let key = PublicKeyKind { algorithm: KeyAlgorithm::Rsa { bits: 1024 }, only: None };
         assert_eq!(
             key.verification(SignatureAlgorithm::RsaPkcs1Sha256).err(),
             Some(IssuerError::UnsupportedAlgorithm)

@@ -1,5 +1,5 @@
 //! One X.509 certificate, parsed once.
-use crate::algorithm::KeyKindOf;
+use crate::algorithm::PublicKeyKind;
 use crate::alternative_name;
 use crate::der::header_length;
 use crate::extensions::{Claim, Extensions};
@@ -30,7 +30,7 @@ struct Parsed {
     subject: DistinguishedName,
     issuer: DistinguishedName,
     validity: Validity,
-    key: KeyKindOf,
+    key: PublicKeyKind,
     signature_algorithm: SignatureAlgorithm,
     /// Why `check_algorithms` says no.
     refusal: Option<String>,
@@ -299,7 +299,7 @@ impl Parsed {
         let serial = range(tbs.raw_serial(), "serial number")?;
         let signature = range(&parsed.signature_value.data, "signature")?;
         check_unsigned_encoding(der, &to_be_signed, &serial, &signature, parsed.signature_value.unused_bits)?;
-        let (key, key_refusal) = KeyKindOf::read(&tbs.subject_pki);
+        let (key, key_refusal) = PublicKeyKind::read(&tbs.subject_pki);
         let (signature_algorithm, signature_refusal) = SignatureAlgorithm::read(&parsed.signature_algorithm);
         Ok(Self {
             id: CertificateId::of_der(der),

@@ -1,5 +1,5 @@
 //! Certificate signing requests (PKCS#10, RFC 2986).
-use crate::algorithm::KeyKindOf;
+use crate::algorithm::PublicKeyKind;
 use crate::pem;
 use crate::{CertificateError, CertificateErrorKind, SignatureAlgorithm};
 use aws_lc_rs::signature::UnparsedPublicKey;
@@ -54,7 +54,7 @@ impl CertificateRequest {
 
     fn verified(request: &X509CertificationRequest<'_>) -> Result<Self, CertificateError> {
         let info = &request.certification_request_info;
-        let (key, key_refusal) = KeyKindOf::read(&info.subject_pki);
+        let (key, key_refusal) = PublicKeyKind::read(&info.subject_pki);
         let (algorithm, signature_refusal) = SignatureAlgorithm::read(&request.signature_algorithm);
         if let Some(reason) = signature_refusal.or(key_refusal) {
             return Err(CertificateError::new(CertificateErrorKind::UnsupportedAlgorithm, reason));

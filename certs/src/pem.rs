@@ -1,5 +1,6 @@
 //! PEM (RFC 7468): text around blocks is ignored, what is inside is taken strictly.
 use crate::CertificateError;
+use crate::certificate::range_of;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
@@ -35,7 +36,8 @@ pub(crate) fn blocks(text: &str) -> Result<Vec<Block<'_>>, CertificateError> {
                 None
             }
             (None, Some(Boundary::Begin(label))) => {
-                Some(Open { label, line: number, base64: Zeroizing::new(String::with_capacity(text.len())) })
+                let body = range_of(line.as_bytes(), text.as_bytes()).and_then(|range| text.get(range.end..));
+                Some(Open::new(label, number, body.unwrap_or_default()))
             }
             (None, Some(Boundary::End(label))) => {
                 return Err(CertificateError::malformed(format!(
@@ -114,6 +116,12 @@ struct Open<'t> {
 }
 
 impl<'t> Open<'t> {
+    /// `body` begins behind the BEGIN line. The buffer never grows: growing would leave copies of a secret.
+    fn new(label: &'t str, line: usize, body: &str) -> Self {
+        let length = body.find(END).unwrap_or(body.len());
+        Self { label, line, base64: Zeroizing::new(String::with_capacity(length)) }
+    }
+
     fn append(&mut self, line: &str, number: usize) -> Result<(), CertificateError> {
         let alien =
             line.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | ' ' | '\t')));

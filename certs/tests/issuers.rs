@@ -106,10 +106,10 @@ fn with_twin_signature(der: &[u8]) -> Vec<u8> {
     let s = r + 2 + usize::from(der[r + 1]);
     let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let order: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&order[2 * i..2 * i + 2], 16).unwrap()).collect();
-    let mut old = vec![0; 32];
+    let mut old = [0; 32];
     let digits: Vec<u8> = der[s + 2..].iter().copied().skip_while(|byte| *byte == 0).collect();
     old[32 - digits.len()..].copy_from_slice(&digits);
-    let mut new = vec![0; 32];
+    let mut new = [0; 32];
     let mut borrow = 0;
     for index in (0..32).rev() {
         let difference = 256 + i32::from(order[index]) - i32::from(old[index]) - borrow;
