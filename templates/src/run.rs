@@ -1,5 +1,5 @@
 //! The state of one evaluation: values, problems found so far, and a budget that bounds its memory.
-use crate::check::{Read, Reported};
+use crate::check::{CERTIFICATE_ID, Read, Reported};
 use crate::expression::{Expression, Find, Index, Kind, List, ListKind, Piece, parse_index};
 use crate::mappings::{MapValue, Mappings};
 use crate::names::NameError;
@@ -165,10 +165,14 @@ impl<'t> Run<'t> {
             return Ok(value);
         }
         let message = match (self.caller, name.rsplit_once("::")) {
-            (Caller::Jitp, Some((_, attribute))) if JITP_PARAMETERS.contains(&name) => format!(
-                "the certificate has no {attribute} in its subject, and the parameter {name:?} has no \"Default\": \
+            (Caller::Jitp, Some((_, attribute)))
+                if name != CERTIFICATE_ID && JITP_PARAMETERS.contains(&name) =>
+            {
+                format!(
+                    "the certificate has no {attribute} in its subject, and the parameter {name:?} has no \"Default\": \
                  issue certificates with it or add a default"
-            ),
+                )
+            }
             (_, Some(_)) if name.starts_with("AWS::") => {
                 format!("the broker has no value for {} here, and it has no \"Default\"", quoted(name))
             }
