@@ -1,10 +1,14 @@
 //! The change log: the single source of what happened. Events, caches, live sessions and tails read it.
 use crate::attempt::Attempt;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::RegistryError;
 use crate::names::{CertificateId, PolicyName, TemplateName, ThingGroupName, ThingName, ThingTypeName};
 use crate::records::{CertificateStatus, PolicyTarget, ThingGroupRecord, ThingRecord, ThingTypeRecord};
-use crate::store::Revision;
+use crate::store::{Batch, Cursor, LoggedChanges, Revision, Store, StoreError, Table, Write};
+use crate::stored::{decode, encode};
+use std::sync::Arc;
+use tokio::sync::watch;
+use uuid::Uuid;
 
 /// What was done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -122,33 +126,129 @@ pub enum Dependency {
 impl Change {
     /// The dependencies whose connections must look again.
     pub fn touches(&self) -> Vec<Dependency> {
-        unimplemented!()
+        match self {
+            Self::Thing { thing, .. } => vec![Dependency::Thing(thing.name.clone())],
+            Self::ThingTypeAssociation { thing, .. } => vec![Dependency::Thing(thing.clone())],
+            Self::ThingGroup { group, .. } => vec![Dependency::ThingGroup(group.name.clone())],
+            Self::ThingGroupMembership { group, thing, .. } => {
+                vec![Dependency::Thing(thing.clone()), Dependency::ThingGroup(group.clone())]
+            }
+            Self::ThingGroupHierarchy { child, .. } => vec![Dependency::ThingGroup(child.clone())],
+            Self::Certificate { certificate_id, .. } => vec![Dependency::Certificate(*certificate_id)],
+            Self::Policy { policy, .. } => vec![Dependency::Policy(policy.clone())],
+            Self::PolicyAttachment { target: PolicyTarget::Certificate(id), .. } => {
+                vec![Dependency::Certificate(*id)]
+            }
+            Self::PolicyAttachment { target: PolicyTarget::ThingGroup(group), .. } => {
+                vec![Dependency::ThingGroup(group.clone())]
+            }
+            Self::PrincipalAttachment { thing, certificate_id, .. } => {
+                vec![Dependency::Certificate(*certificate_id), Dependency::Thing(thing.clone())]
+            }
+            Self::ThingType { .. }
+            | Self::CertificateRegistered { .. }
+            | Self::CaCertificate { .. }
+            | Self::Template { .. }
+            | Self::EventConfigurations
+            | Self::Attempted { .. } => Vec::new(),
+        }
     }
 }
 
-/// Reads the change log in order and waits for its growth.
-pub struct ChangeFeed {}
+/// Reads the change log in order and waits for its growth. Cheap to clone.
+///
+/// The log is trimmed: at least the newest 100,000 commits stay, and what a consumer with a stored cursor has not read
+/// yet, up to 500,000 commits, unless its cursor has not moved for 7 days.
+#[derive(Clone)]
+pub struct ChangeFeed {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    latest: watch::Receiver<Revision>,
+}
 
 impl ChangeFeed {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let latest = store.latest();
+        Self { store, clock, latest }
+    }
     /// Changes after `after` in commit order: all changes of a commit or none, at least one commit if there is one,
     /// about `limit` at most.
-    pub async fn since(&self, _after: Revision, _limit: usize) -> Result<Vec<ChangeEntry>, RegistryError> {
-        unimplemented!()
+    ///
+    /// What has been trimmed is skipped; who cannot bear that asks [`ChangeFeed::is_trimmed_after`].
+    pub async fn since(&self, after: Revision, limit: usize) -> Result<Vec<ChangeEntry>, RegistryError> {
+        let mut entries = Vec::new();
+        // A commit has at least one change, so `limit` commits are enough.
+        for logged in self.store.changes_since(after, limit.max(1)).await? {
+            if !entries.is_empty() && entries.len() >= limit {
+                break;
+            }
+            entries.extend(decode_changes(&logged)?);
+        }
+        Ok(entries)
     }
-    /// The newest committed revision.
+    /// Have changes after this revision been trimmed? A reader that kept up only in memory must then start anew.
+    pub fn is_trimmed_after(&self, after: Revision) -> bool {
+        after < self.store.trimmed()
+    }
+    /// The newest committed revision that has changes.
     pub fn latest(&self) -> Revision {
-        unimplemented!()
+        *self.latest.borrow()
     }
-    /// Returns when a revision beyond `after` is committed. Cancel-safe.
-    pub async fn beyond(&self, _after: Revision) {
-        unimplemented!()
+    /// Returns when changes beyond `after` are committed. Cancel-safe. Never returns once the registry is closed.
+    pub async fn beyond(&self, after: Revision) {
+        if self.latest.clone().wait_for(|latest| *latest > after).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
     /// The stored cursor of a consumer, revision 0 if it has none.
-    pub async fn cursor(&self, _consumer: &str) -> Result<Revision, RegistryError> {
-        unimplemented!()
+    pub async fn cursor(&self, consumer: &str) -> Result<Revision, RegistryError> {
+        match self.store.get(Table::Cursors, consumer.as_bytes()).await? {
+            Some(row) => Ok(Cursor::decode(consumer.as_bytes(), &row.value)?.done),
+            None => Ok(Revision(0)),
+        }
     }
-    /// Stores the cursor of a consumer: everything up to it is done. Need not be durable on return.
-    pub async fn advance(&self, _consumer: &str, _done: Revision) -> Result<(), RegistryError> {
-        unimplemented!()
+    /// Stores the cursor of a consumer: everything up to it is done. Not durable on return, but soon after: after a
+    /// crash a consumer may see again what it has done.
+    pub async fn advance(&self, consumer: &str, done: Revision) -> Result<(), RegistryError> {
+        let cursor = Cursor { done, at: self.clock.now() };
+        let write =
+            Write { table: Table::Cursors, key: consumer.as_bytes().to_vec(), value: Some(cursor.encode()) };
+        self.store.commit_later(Batch { writes: vec![write], ..Batch::default() })?;
+        Ok(())
     }
+}
+
+/// The changes of one commit, as they lie in the log.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logged<C> {
+    at: Timestamp,
+    changes: Vec<LoggedChange<C>>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoggedChange<C> {
+    id: String,
+    change: C,
+}
+
+/// The log entry of a commit; `None` if nothing happened.
+pub(crate) fn encode_changes(at: Timestamp, changes: &[Change]) -> Result<Option<Vec<u8>>, StoreError> {
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let changes =
+        changes.iter().map(|change| LoggedChange { id: Uuid::new_v4().to_string(), change }).collect();
+    encode(&Logged { at, changes }).map(Some)
+}
+
+fn decode_changes(logged: &LoggedChanges) -> Result<impl Iterator<Item = ChangeEntry>, StoreError> {
+    let revision = logged.revision;
+    let commit: Logged<Change> = decode(Table::Changes, &revision.0.to_be_bytes(), &logged.changes)?;
+    Ok(commit.changes.into_iter().map(move |c| ChangeEntry {
+        revision,
+        event_id: c.id,
+        timestamp: commit.at,
+        change: c.change,
+    }))
 }

@@ -17,7 +17,13 @@ mod reason;
 pub mod records;
 pub mod registry;
 mod simulate;
+#[allow(dead_code)]
 pub mod store;
+#[allow(dead_code)]
+mod stored;
+mod transact;
+#[allow(dead_code)]
+mod tx;
 
 pub use admission::{Admission, Presentation, Principal, Refusal};
 pub use arn::{Arn, ArnError, ResourceKind};

@@ -1,12 +1,24 @@
 //! The registry: every operation of the control plane, its rules written once over the store.
+mod identity;
+
 use crate::arn::{Arn, ResourceKind};
+use crate::change::ChangeFeed;
+use crate::clock::Clock;
 use crate::error::RegistryError;
 use crate::names::{
     AttributeName, AttributeValue, BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName,
     ThingName, ThingTypeName,
 };
+use crate::provisioner::{Health, Options};
 use crate::records::*;
+use crate::store::Store;
+use crate::store::sled::{DiskGuard, SledOptions, SledStore, free_bytes};
+use crate::stored::Stored;
+use crate::transact::transact;
+use crate::tx::Tx;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -91,19 +103,90 @@ pub struct ThingFilter {
 }
 
 /// Every operation of the control plane. Obtained from [`crate::Provisioner::registry`].
-pub struct Registry {}
+#[derive(Clone)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+    options: Arc<Options>,
+    clock: Arc<dyn Clock>,
+    changes: ChangeFeed,
+}
+
+impl Registry {
+    /// Opens, or creates, the registry in a directory (`<dir>/registry`). Fails clearly when another process has it
+    /// open, when its format is newer, or when account or region differ from those of the first start.
+    pub async fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
+        let guard = DiskGuard::new(options.min_free_disk, free_bytes);
+        Self::open_guarded(dir, options, clock, guard).await
+    }
+    /// The same with another way to find out how full the disk is.
+    pub(crate) async fn open_guarded(
+        dir: &Path,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        guard: DiskGuard,
+    ) -> Result<Self> {
+        let sled = SledOptions { cache_bytes: options.cache_bytes, guard, clock: Arc::clone(&clock) };
+        let store = Arc::new(SledStore::open(dir, sled).await?);
+        Self::over(store, options, clock).await
+    }
+    /// The registry over a store.
+    pub(crate) async fn over(store: Arc<dyn Store>, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
+        let changes = ChangeFeed::new(Arc::clone(&store), Arc::clone(&clock));
+        let registry = Self { store, options: Arc::new(options), clock, changes };
+        transact!(registry, |tx| identity::claim(tx))?;
+        Ok(registry)
+    }
+    /// What happened, in order.
+    pub fn changes(&self) -> &ChangeFeed {
+        &self.changes
+    }
+    /// The options in force.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+    /// Can it be written?
+    pub fn health(&self) -> Health {
+        self.store.health()
+    }
+    /// Waits for commits under way, flushes and closes. Later calls fail with `Unavailable`.
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.store.close().await?)
+    }
+
+    /// A unit of work. Dropping it undoes it.
+    pub(crate) fn begin(&self) -> Tx {
+        Tx::new(Arc::clone(&self.store), Arc::clone(&self.options), self.clock.now())
+    }
+    /// Reads in one unit of work.
+    pub(crate) async fn read<R: Stored>(&self, id: &R::Id) -> Result<R> {
+        self.begin().require(id).await
+    }
+    /// The store, for what has no rules.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+}
 
 #[allow(missing_docs)]
 impl Registry {
     /// The ARN of a resource of this registry.
-    pub fn arn(&self, _kind: ResourceKind, _name: &str) -> Arn {
-        unimplemented!()
+    pub fn arn(&self, kind: ResourceKind, name: &str) -> Arn {
+        Arn {
+            region: self.options.region.clone(),
+            account: self.options.account.clone(),
+            kind,
+            name: name.into(),
+        }
     }
     pub fn account(&self) -> &str {
-        unimplemented!()
+        &self.options.account
     }
     pub fn region(&self) -> &str {
-        unimplemented!()
+        &self.options.region
     }
 
     // CA certificates and registration code (spec/jitp.md section 2, spec/control-plane.md section 2)

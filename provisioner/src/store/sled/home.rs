@@ -1,0 +1,122 @@
+//! The registry's directory: who may open it, and what format it has.
+use crate::store::StoreError;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// First line of the file `FORMAT`.
+const MAGIC: &str = "jitp registry";
+/// The format that this program writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+/// A process that ends, or a store that was just dropped, may still hold the lock for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// `<dir>/registry`, locked for this process.
+pub(super) struct Home {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Creates what is missing (directories 0700, files 0600), locks, and checks the format.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let root = dir.join("registry");
+        DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(|e| at(&root, "created", &e))?;
+        let lock = lock(&root)?;
+        let home = Self { root, _lock: lock };
+        match home.read_format()? {
+            Some(text) => check_format(&home.root, &text)?,
+            None if home.engine().exists() => return Err(unknown(&home.root, "it has no file FORMAT")),
+            None => home.write_format().map_err(|e| at(&home.root.join("FORMAT"), "written", &e))?,
+        }
+        Ok(home)
+    }
+    /// `<dir>/registry`.
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+    /// Where the engine keeps its files.
+    pub(super) fn engine(&self) -> PathBuf {
+        self.root.join("sled")
+    }
+
+    fn read_format(&self) -> Result<Option<String>, StoreError> {
+        let path = self.root.join("FORMAT");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(at(&path, "opened", &e)),
+        };
+        let mut bytes = Vec::new();
+        file.take(1024).read_to_end(&mut bytes).map_err(|e| at(&path, "read", &e))?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+    /// In one step: a crash leaves either no file or a whole one.
+    fn write_format(&self) -> io::Result<()> {
+        let unfinished = self.root.join("FORMAT.new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(format!("{MAGIC}\nformat {FORMAT}\n").as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, self.root.join("FORMAT"))?;
+        File::open(&self.root)?.sync_all()
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("LOCK");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| at(&path, "opened", &e))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Unavailable(format!(
+                    "another process has this data directory open: {}. Stop it, or use another directory",
+                    root.display()
+                )));
+            }
+            Err(TryLockError::Error(e)) => return Err(at(&path, "locked", &e)),
+        }
+    }
+}
+
+fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {
+    let mut lines = text.lines();
+    if lines.next() != Some(MAGIC) {
+        return Err(unknown(root, "its file FORMAT is not one of a registry"));
+    }
+    let version = lines.next().and_then(|l| l.strip_prefix("format ")).and_then(|v| v.parse::<u32>().ok());
+    match version {
+        Some(FORMAT) => Ok(()),
+        Some(newer) if newer > FORMAT => Err(StoreError::Corrupt(format!(
+            "the registry in {} has format {newer}, this program reads up to format {FORMAT}: it was written by a \
+             newer jitp; use that one, or another directory",
+            root.display()
+        ))),
+        _ => Err(unknown(root, "its file FORMAT is damaged")),
+    }
+}
+
+fn unknown(root: &Path, why: &str) -> StoreError {
+    StoreError::Corrupt(format!(
+        "{} is not a registry that jitp can open: {why}. Restore a backup of the directory, or use another one",
+        root.display()
+    ))
+}
+
+fn at(path: &Path, done: &str, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{} could not be {done}: {error}", path.display()))
+}

@@ -1,0 +1,263 @@
+//! The engine through the trait.
+use super::*;
+use crate::clock::SystemClock;
+use crate::store::{Expectation, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tempfile::TempDir;
+
+const KEPT_FREE: u64 = 1_000;
+
+struct Fixture {
+    dir: TempDir,
+    free: Arc<AtomicU64>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { dir: TempDir::new().unwrap(), free: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+    async fn open(&self) -> Result<SledStore, StoreError> {
+        open(self.dir.path(), &self.free).await
+    }
+}
+
+async fn open(dir: &Path, free: &Arc<AtomicU64>) -> Result<SledStore, StoreError> {
+    let free = Arc::clone(free);
+    let guard = DiskGuard::new(KEPT_FREE, move |_| Ok(free.load(Ordering::SeqCst)));
+    SledStore::open(dir, SledOptions { cache_bytes: 1 << 20, guard, clock: Arc::new(SystemClock) }).await
+}
+
+fn put(key: &str, value: &str) -> Batch {
+    let write = Write { table: Table::Things, key: key.into(), value: Some(value.into()) };
+    Batch { writes: vec![write], ..Batch::default() }
+}
+fn delete(key: &str) -> Batch {
+    Batch { writes: vec![Write { table: Table::Things, key: key.into(), value: None }], ..Batch::default() }
+}
+fn expecting(mut batch: Batch, expectation: Expectation) -> Batch {
+    batch.expectations.push(expectation);
+    batch
+}
+fn unchanged(key: &str, revision: Option<Revision>) -> Expectation {
+    Expectation::Revision { table: Table::Things, key: key.into(), revision }
+}
+fn prefix_is(prefix: &str, rows: usize, newest: Revision) -> Expectation {
+    Expectation::Prefix { table: Table::Things, prefix: prefix.into(), rows, newest }
+}
+async fn value(store: &SledStore, key: &str) -> Option<String> {
+    let row = store.get(Table::Things, key.as_bytes()).await.unwrap();
+    row.map(|r| String::from_utf8(r.value).unwrap())
+}
+
+#[tokio::test]
+async fn a_commit_is_all_or_nothing_and_conflicts_when_a_read_row_has_changed() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    let first = store.commit(put("a", "1")).await.unwrap();
+    let second = store.commit(expecting(put("a", "2"), unchanged("a", Some(first)))).await.unwrap();
+    assert!(second > first);
+    let mut stale = expecting(put("a", "3"), unchanged("a", Some(first)));
+    stale.writes.extend(put("b", "3").writes);
+    assert_eq!(store.commit(stale).await, Err(StoreError::Conflict));
+    assert_eq!(store.commit(expecting(put("a", "3"), unchanged("a", None))).await, Err(StoreError::Conflict));
+    assert_eq!(value(&store, "a").await.as_deref(), Some("2"));
+    assert_eq!(value(&store, "b").await, None);
+    store.commit(expecting(delete("a"), unchanged("a", Some(second)))).await.unwrap();
+    store.commit(expecting(put("a", "4"), unchanged("a", None))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expected_prefix_conflicts_when_a_row_was_added_or_written_or_deleted() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    store.commit(put("g/1", "")).await.unwrap();
+    let newest = store.commit(put("g/2", "")).await.unwrap();
+    store.commit(put("h/1", "")).await.unwrap();
+    store.commit(expecting(put("x", ""), prefix_is("g/", 2, newest))).await.unwrap();
+    for (batch, rows) in [(put("g/1", "again"), 2), (delete("g/2"), 1), (put("g/3", ""), 2)] {
+        let before =
+            store.scan(Table::Things, &KeyRange::prefix(b"g/"), 9, Direction::Ascending).await.unwrap();
+        let newest = before.iter().map(|(_, r)| r.revision).max().unwrap();
+        let read = prefix_is("g/", before.len(), newest);
+        store.commit(batch).await.unwrap();
+        assert_eq!(store.commit(expecting(put("x", ""), read)).await, Err(StoreError::Conflict));
+        let after =
+            store.scan(Table::Things, &KeyRange::prefix(b"g/"), 9, Direction::Ascending).await.unwrap();
+        assert_eq!(after.len(), rows);
+    }
+    assert_eq!(
+        store.commit(expecting(put("x", ""), prefix_is("g/", 0, Revision(0)))).await,
+        Err(StoreError::Conflict)
+    );
+    store.commit(expecting(put("x", ""), prefix_is("i/", 0, Revision(0)))).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_rivals_in_one_group_exactly_one_wins() {
+    let fixture = Fixture::new();
+    let store = Arc::new(fixture.open().await.unwrap());
+    let rivals: Vec<_> = (0..64)
+        .map(|i| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let by_key =
+                    store.commit(expecting(put("one", &i.to_string()), unchanged("one", None))).await;
+                let child = put(&format!("p/{i}"), "");
+                let by_prefix = store.commit(expecting(child, prefix_is("p/", 0, Revision(0)))).await;
+                (by_key.is_ok(), by_prefix.is_ok())
+            })
+        })
+        .collect();
+    let mut won = (0, 0);
+    for rival in rivals {
+        let (key, prefix) = rival.await.unwrap();
+        won = (won.0 + usize::from(key), won.1 + usize::from(prefix));
+    }
+    assert_eq!(won, (1, 1));
+}
+
+#[tokio::test]
+async fn a_scan_runs_both_ways_from_a_cursor() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    for key in ["a/1", "a/2", "a/3", "b/1"] {
+        store.commit(put(key, key)).await.unwrap();
+    }
+    let keys = async |range: KeyRange, direction| {
+        let rows = store.scan(Table::Things, &range, 2, direction).await.unwrap();
+        rows.into_iter().map(|(k, _)| String::from_utf8(k).unwrap()).collect::<Vec<_>>()
+    };
+    let all = KeyRange::prefix(b"a/");
+    assert_eq!(keys(all.clone(), Direction::Ascending).await, ["a/1", "a/2"]);
+    assert_eq!(keys(all.clone(), Direction::Descending).await, ["a/3", "a/2"]);
+    let beyond = |d| all.clone().beyond(b"a/2".to_vec(), d);
+    assert_eq!(keys(beyond(Direction::Ascending), Direction::Ascending).await, ["a/3"]);
+    assert_eq!(keys(beyond(Direction::Descending), Direction::Descending).await, ["a/1"]);
+    let past = all.clone().beyond(b"c".to_vec(), Direction::Ascending);
+    assert!(keys(past, Direction::Ascending).await.is_empty());
+}
+
+#[tokio::test]
+async fn revisions_go_on_after_a_restart_and_the_log_is_in_commit_order() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    let logged = |n: &str| Batch { changes: Some(n.into()), ..put(n, n) };
+    let first = store.commit(logged("1")).await.unwrap();
+    let quiet = store.commit(put("quiet", "")).await.unwrap();
+    assert_eq!(*store.latest().borrow(), first, "a commit without changes does not grow the log");
+    store.close().await.unwrap();
+    assert!(matches!(store.get(Table::Things, b"1").await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.commit(logged("x")).await, Err(StoreError::Unavailable(_))));
+    let store = fixture.open().await.unwrap();
+    assert_eq!(*store.latest().borrow(), first);
+    let second = store.commit(logged("2")).await.unwrap();
+    assert!(second > quiet && quiet > first);
+    let all = store.changes_since(Revision(0), 10).await.unwrap();
+    let found: Vec<_> = all.iter().map(|c| (c.revision, c.changes.as_slice())).collect();
+    assert_eq!(found, [(first, &b"1"[..]), (second, b"2")]);
+    assert_eq!(store.changes_since(first, 10).await.unwrap().len(), 1);
+    assert_eq!(store.changes_since(Revision(0), 1).await.unwrap().len(), 1);
+    assert_eq!(store.changes_since(second, 10).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_is_written_soon_and_before_closing() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    let mut latest = store.latest();
+    store.commit_later(Batch { changes: Some(b"x".to_vec()), ..put("later", "1") }).unwrap();
+    latest.changed().await.unwrap();
+    assert_eq!(value(&store, "later").await.as_deref(), Some("1"));
+    store.commit_later(put("at the end", "1")).unwrap();
+    store.close().await.unwrap();
+    let store = fixture.open().await.unwrap();
+    assert_eq!(value(&store, "at the end").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_keeps_reading_and_recovers_by_itself() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    fixture.free.store(999, Ordering::SeqCst);
+    let Err(StoreError::Unavailable(why)) = store.commit(put("a", "2")).await else { panic!("written") };
+    assert!(why.contains("only 999 bytes free") && why.contains("make room"), "{why}");
+    assert!(store.commit_later(put("b", "1")).is_err());
+    assert!(matches!(store.health(), Health::ReadOnly(_)));
+    assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
+    fixture.free.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(store.health(), Health::Ready);
+    store.commit(put("a", "2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_failed_write_everything_further_is_refused_with_the_first_reason() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    store.status.fail("the flush failed: input/output error".into());
+    store.status.fail("something else".into());
+    let Err(StoreError::Unavailable(why)) = store.commit(put("a", "2")).await else { panic!("written") };
+    assert!(why.contains("input/output error"), "{why}");
+    assert_eq!(store.health(), Health::ReadOnly("the flush failed: input/output error".into()));
+    assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn when_the_committer_dies_nobody_hangs() {
+    let fixture = Fixture::new();
+    let dying = Arc::new(AtomicU64::new(0));
+    let dies = Arc::clone(&dying);
+    let guard = DiskGuard::new(0, move |_| {
+        assert_eq!(dies.load(Ordering::SeqCst), 0, "the probe dies, and with it the committer");
+        Ok(u64::MAX)
+    });
+    let options = SledOptions { cache_bytes: 1 << 20, guard, clock: Arc::new(SystemClock) };
+    let store = SledStore::open(fixture.dir.path(), options).await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    dying.store(1, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(matches!(store.commit(put("a", "2")).await, Err(StoreError::Unavailable(_))));
+    }
+    assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_commit_survives_a_crash_right_after_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    for i in 0..200 {
+        store.commit(put(&i.to_string(), &"x".repeat(i))).await.unwrap();
+    }
+    let crashed = TempDir::new().unwrap();
+    copy(fixture.dir.path(), crashed.path());
+    let recovered = open(crashed.path(), &fixture.free).await.unwrap();
+    for i in 0..200 {
+        assert_eq!(value(&recovered, &i.to_string()).await.map(|v| v.len()), Some(i));
+    }
+}
+
+#[tokio::test]
+async fn directories_and_files_of_ours_are_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = Fixture::new();
+    let _store = fixture.open().await.unwrap();
+    let mode = |name: &str| {
+        let path = fixture.dir.path().join("registry").join(name);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode(""), mode("FORMAT"), mode("LOCK")), (0o700, 0o600, 0o600));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The trees on disk. A value is the revision that wrote it (8 bytes, big endian) and the bytes.
+use super::home::Home;
+use super::overlay::Overlay;
+use crate::store::{Direction, Key, KeyRange, LoggedChanges, Revision, StoreError, Table, Versioned};
+use ::sled::transaction::{ConflictableTransactionError, TransactionError};
+use ::sled::{Db, IVec, Mode, Transactional, Tree};
+use std::convert::Infallible;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+/// sled lets go of its files a moment after it is dropped. The directory's own lock is held by then, so only sled's
+/// remains of this process can be in the way.
+const REMAINS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One tree per table.
+pub(super) struct Trees {
+    trees: Vec<Tree>,
+    db: Db,
+    home: Home,
+}
+
+impl Trees {
+    pub(super) fn open(home: Home, cache_bytes: u64) -> Result<Self, StoreError> {
+        let config = ::sled::Config::new()
+            .path(home.engine())
+            .cache_capacity(cache_bytes.max(1024 * 1024))
+            .mode(Mode::HighThroughput)
+            .flush_every_ms(None);
+        let until = Instant::now() + REMAINS_PATIENCE;
+        let db = loop {
+            match config.open() {
+                Ok(db) => break db,
+                Err(::sled::Error::Io(e)) if is_lock(&e) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(e) => {
+                    return Err(StoreError::Corrupt(format!(
+                        "the registry in {} cannot be opened: {e}",
+                        home.path().display()
+                    )));
+                }
+            }
+        };
+        let trees = Table::ALL
+            .iter()
+            .map(|table| db.open_tree(table.name()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        Ok(Self { trees, db, home })
+    }
+
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        match self.tree(table).get(key).map_err(failed)? {
+            Some(stored) => Ok(Some(versioned(table, key, &stored)?)),
+            None => Ok(None),
+        }
+    }
+    /// The revision that wrote a row.
+    pub(super) fn revision(&self, table: Table, key: &[u8]) -> Result<Option<Revision>, StoreError> {
+        match self.tree(table).get(key).map_err(failed)? {
+            Some(stored) => Ok(Some(split(table, key, &stored)?.0)),
+            None => Ok(None),
+        }
+    }
+    pub(super) fn scan(
+        &self,
+        table: Table,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        let row = |stored: ::sled::Result<(IVec, IVec)>| {
+            let (key, value) = stored.map_err(failed)?;
+            let value = versioned(table, &key, &value)?;
+            Ok((key.to_vec(), value))
+        };
+        let rows = self.range(table, range);
+        match direction {
+            Direction::Ascending => rows.take(limit).map(row).collect(),
+            Direction::Descending => rows.rev().take(limit).map(row).collect(),
+        }
+    }
+    /// Keys with this prefix and the revision that wrote each.
+    pub(super) fn revisions<'a>(
+        &'a self,
+        table: Table,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(IVec, Revision), StoreError>> + 'a {
+        self.tree(table).scan_prefix(prefix).map(move |stored| {
+            let (key, value) = stored.map_err(failed)?;
+            let (revision, _) = split(table, &key, &value)?;
+            Ok((key, revision))
+        })
+    }
+    /// The change log after a revision, up to one.
+    pub(super) fn changes(
+        &self,
+        after: Revision,
+        up_to: Revision,
+        limit: usize,
+    ) -> Result<Vec<LoggedChanges>, StoreError> {
+        let range = KeyRange {
+            start: Bound::Excluded(after.0.to_be_bytes().to_vec()),
+            end: Bound::Included(up_to.0.to_be_bytes().to_vec()),
+        };
+        let rows = self.scan(Table::Changes, &range, limit, Direction::Ascending)?;
+        Ok(rows
+            .into_iter()
+            .map(|(_, row)| LoggedChanges { revision: row.revision, changes: row.value })
+            .collect())
+    }
+    /// Writes all of it, or, if the process dies meanwhile, all or nothing of it. Not durable before a flush.
+    pub(super) fn apply(&self, overlay: &Overlay) -> Result<(), StoreError> {
+        let (trees, writes): (Vec<&Tree>, Vec<_>) =
+            overlay.tables().map(|(table, rows)| (self.tree(table), rows)).unzip();
+        if trees.is_empty() {
+            return Ok(());
+        }
+        let applied = trees.transaction(|views| {
+            for (view, rows) in views.iter().zip(&writes) {
+                for (key, value) in *rows {
+                    match value {
+                        Some(value) => view.insert(key.as_slice(), value.as_slice())?,
+                        None => view.remove(key.as_slice())?,
+                    };
+                }
+            }
+            Ok::<(), ConflictableTransactionError<Infallible>>(())
+        });
+        applied.map_err(|e| match e {
+            TransactionError::Storage(e) => failed(e),
+            TransactionError::Abort(never) => match never {},
+        })
+    }
+    /// Everything applied so far is on disk when it returns.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush().map(|_| ()).map_err(failed)
+    }
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn range(
+        &self,
+        table: Table,
+        range: &KeyRange,
+    ) -> impl DoubleEndedIterator<Item = ::sled::Result<(IVec, IVec)>> {
+        let keys = (range.start.clone(), range.end.clone());
+        let rows = if range.is_empty() { None } else { Some(self.tree(table).range(keys)) };
+        rows.into_iter().flatten()
+    }
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is one tree for every table, in the order of the tables"
+    )]
+    fn tree(&self, table: Table) -> &Tree {
+        &self.trees[table as usize]
+    }
+}
+
+/// A value as it is stored.
+pub(super) fn stored_value(revision: Revision, value: &[u8]) -> Vec<u8> {
+    [&revision.0.to_be_bytes()[..], value].concat()
+}
+
+/// The revision of a stored value.
+pub(super) fn revision_of(table: Table, key: &[u8], stored: &[u8]) -> Result<Revision, StoreError> {
+    split(table, key, stored).map(|(revision, _)| revision)
+}
+
+fn split<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<(Revision, &'a [u8]), StoreError> {
+    let (revision, value) = stored.split_first_chunk::<8>().ok_or_else(|| {
+        StoreError::Corrupt(format!(
+            "the row with key \"{}\" in the registry's table {:?} is damaged: restore a backup",
+            key.escape_ascii(),
+            table.name()
+        ))
+    })?;
+    Ok((Revision(u64::from_be_bytes(*revision)), value))
+}
+
+fn versioned(table: Table, key: &[u8], stored: &[u8]) -> Result<Versioned, StoreError> {
+    let (revision, value) = split(table, key, stored)?;
+    Ok(Versioned { revision, value: value.to_vec() })
+}
+
+fn is_lock(error: &std::io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+fn failed(error: ::sled::Error) -> StoreError {
+    match error {
+        ::sled::Error::Corruption { .. } => StoreError::Corrupt(format!(
+            "the registry's files are damaged ({error}): restore a backup of the data directory"
+        )),
+        other => StoreError::Unavailable(format!("the registry's files cannot be read or written: {other}")),
+    }
+}

@@ -1,0 +1,78 @@
+//! The tables of the registry.
+
+macro_rules! tables {
+    ($($(#[doc = $doc:literal])+ $table:ident = $name:literal),+ $(,)?) => {
+        /// A table: an ordered map of keys to values. `\0` separates the parts of a composed key; no name contains it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) enum Table {
+            $($(#[doc = $doc])+ $table),+
+        }
+        impl Table {
+            /// All tables.
+            pub(crate) const ALL: &'static [Table] = &[$(Table::$table),+];
+            /// The name on disk and in errors. Never changes.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Table::$table => $name),+ }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Written by the engine only: revision, and what the engine needs.
+    Engine = "engine",
+    /// Written by the engine only: revision (8 bytes, big endian) → the changes of that commit.
+    Changes = "changes",
+    /// consumer → [`Cursor`](super::Cursor).
+    Cursors = "cursors",
+    /// `account`, `region`, `registration-code`, `event-configurations` → record.
+    Settings = "settings",
+    /// CA certificate id → record.
+    CaCertificates = "ca-certificates",
+    /// SHA-256 of the subject's DER, CA certificate id → nothing.
+    CaCertificatesBySubject = "ca-certificates-by-subject",
+    /// template, CA certificate id → nothing.
+    CaCertificatesByTemplate = "ca-certificates-by-template",
+    /// CA certificate id → provisioning runs used so far.
+    CaRuns = "ca-runs",
+    /// certificate id → record.
+    Certificates = "certificates",
+    /// CA certificate id, certificate id → nothing.
+    CertificatesByCa = "certificates-by-ca",
+    /// name → record.
+    Things = "things",
+    /// thing type, thing → nothing.
+    ThingsByType = "things-by-type",
+    /// thing, certificate id → attachment.
+    PrincipalsOfThing = "principals-of-thing",
+    /// certificate id, thing → attachment.
+    ThingsOfPrincipal = "things-of-principal",
+    /// name → record.
+    ThingTypes = "thing-types",
+    /// name → record.
+    ThingGroups = "thing-groups",
+    /// parent, child → nothing.
+    ChildGroups = "child-groups",
+    /// group, thing → nothing.
+    ThingsOfGroup = "things-of-group",
+    /// thing, group → nothing.
+    GroupsOfThing = "groups-of-thing",
+    /// name → record.
+    BillingGroups = "billing-groups",
+    /// billing group, thing → nothing.
+    ThingsOfBillingGroup = "things-of-billing-group",
+    /// name → record.
+    Policies = "policies",
+    /// policy, version (4 bytes, big endian) → record.
+    PolicyVersions = "policy-versions",
+    /// target, policy → nothing.
+    PoliciesOfTarget = "policies-of-target",
+    /// policy, target → nothing.
+    TargetsOfPolicy = "targets-of-policy",
+    /// name → record.
+    Templates = "templates",
+    /// template, version (4 bytes, big endian) → record.
+    TemplateVersions = "template-versions",
+    /// sequence (8 bytes, big endian) → attempt.
+    Attempts = "attempts",
+}

@@ -1,0 +1,215 @@
+//! A unit of work over the store: reads its own writes, remembers what it read, commits all or nothing.
+use crate::arn::{Arn, ResourceKind};
+use crate::change::{Change, encode_changes};
+use crate::clock::Timestamp;
+use crate::error::RegistryError;
+use crate::provisioner::Options;
+use crate::store::{
+    Batch, Direction, Expectation, Key, KeyRange, Revision, Store, StoreError, Table, Versioned, Write,
+};
+use crate::stored::{Stored, decode, encode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Most rows that a prefix may have that is read whole. A bound on work, far above every limit of the registry.
+const MOST_ROWS: usize = 1_000;
+
+/// A unit of work. Every read is remembered, and [`Tx::commit`] fails with a conflict if what was read has changed
+/// since: so a rule that was checked on what was read still holds at the moment of the commit.
+///
+/// The registry's operations are functions over `&mut Tx`, so that several of them make one commit.
+pub(crate) struct Tx {
+    store: Arc<dyn Store>,
+    options: Arc<Options>,
+    now: Timestamp,
+    reads: BTreeMap<(Table, Key), Option<Versioned>>,
+    prefixes: BTreeMap<(Table, Key), (usize, Revision)>,
+    writes: BTreeMap<(Table, Key), Option<Vec<u8>>>,
+    changes: Vec<Change>,
+}
+
+impl Tx {
+    pub(crate) fn new(store: Arc<dyn Store>, options: Arc<Options>, now: Timestamp) -> Self {
+        Self {
+            store,
+            options,
+            now,
+            reads: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+    /// The time of everything that this unit of work does.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+    /// The options in force.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+    /// The ARN of a resource of this registry.
+    pub(crate) fn arn(&self, kind: ResourceKind, name: &str) -> Arn {
+        Arn {
+            region: self.options.region.clone(),
+            account: self.options.account.clone(),
+            kind,
+            name: name.into(),
+        }
+    }
+
+    /// A record, if it exists.
+    pub(crate) async fn get<R: Stored>(&mut self, id: &R::Id) -> Result<Option<R>> {
+        let key = R::key_of(id);
+        match self.row(R::TABLE, &key).await? {
+            Some(bytes) => Ok(Some(decode(R::TABLE, &key, &bytes)?)),
+            None => Ok(None),
+        }
+    }
+    /// A record that must exist.
+    pub(crate) async fn require<R: Stored>(&mut self, id: &R::Id) -> Result<R> {
+        self.get(id).await?.ok_or_else(|| R::not_found(id))
+    }
+    /// Does a record exist?
+    pub(crate) async fn exists<R: Stored>(&mut self, id: &R::Id) -> Result<bool> {
+        Ok(self.row(R::TABLE, &R::key_of(id)).await?.is_some())
+    }
+    /// Writes a record.
+    pub(crate) fn put<R: Stored>(&mut self, record: &R) -> Result<()> {
+        let bytes = encode(record)?;
+        self.put_row(R::TABLE, record.key(), bytes);
+        Ok(())
+    }
+    /// Deletes a record.
+    pub(crate) fn delete<R: Stored>(&mut self, id: &R::Id) {
+        self.delete_row(R::TABLE, R::key_of(id));
+    }
+
+    /// A row, if it exists.
+    pub(crate) async fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let place = (table, key.to_vec());
+        if let Some(written) = self.writes.get(&place) {
+            return Ok(written.clone());
+        }
+        if let Some(read) = self.reads.get(&place) {
+            return Ok(read.as_ref().map(|v| v.value.clone()));
+        }
+        let read = self.store.get(table, key).await?;
+        let value = read.as_ref().map(|v| v.value.clone());
+        self.reads.insert(place, read);
+        Ok(value)
+    }
+    /// Writes a row.
+    pub(crate) fn put_row(&mut self, table: Table, key: Key, value: Vec<u8>) {
+        self.writes.insert((table, key), Some(value));
+    }
+    /// Deletes a row.
+    pub(crate) fn delete_row(&mut self, table: Table, key: Key) {
+        self.writes.insert((table, key), None);
+    }
+    /// All rows with this prefix, in key order. For prefixes that are short by rule: nothing may be added, written or
+    /// deleted there until the commit.
+    pub(crate) async fn rows(&mut self, table: Table, prefix: &[u8]) -> Result<Vec<(Key, Vec<u8>)>> {
+        let range = KeyRange::prefix(prefix);
+        let stored = self.store.scan(table, &range, MOST_ROWS + 1, Direction::Ascending).await?;
+        if stored.len() > MOST_ROWS {
+            return Err(RegistryError::Internal(format!(
+                "more than {MOST_ROWS} rows start with \"{}\" in the registry's table {:?}",
+                prefix.escape_ascii(),
+                table.name()
+            )));
+        }
+        let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
+        self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
+        Ok(self.with_own_writes(table, prefix, stored))
+    }
+    /// Some row with this prefix: it stays until the commit, or, if there is none, none comes until the commit.
+    pub(crate) async fn any_row(&mut self, table: Table, prefix: &[u8]) -> Result<Option<(Key, Vec<u8>)>> {
+        let own_deletes = self.own_writes(table, prefix).filter(|(_, value)| value.is_none()).count();
+        let range = KeyRange::prefix(prefix);
+        let stored = self.store.scan(table, &range, own_deletes + 1, Direction::Ascending).await?;
+        let own_delete = |key: &Key| matches!(self.writes.get(&(table, key.clone())), Some(None));
+        if let Some((key, row)) = stored.iter().find(|(key, _)| !own_delete(key)) {
+            self.reads.entry((table, key.clone())).or_insert_with(|| Some(row.clone()));
+        } else {
+            let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
+            self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
+        }
+        Ok(self.with_own_writes(table, prefix, stored).into_iter().next())
+    }
+    /// No row has this prefix, and none comes until the commit. For deletes that require that nothing is left below.
+    pub(crate) async fn is_empty(&mut self, table: Table, prefix: &[u8]) -> Result<bool> {
+        Ok(self.any_row(table, prefix).await?.is_none())
+    }
+
+    /// Reports what happened; it enters the change log with the commit.
+    pub(crate) fn record(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+    /// Would a commit write or report anything?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.changes.is_empty()
+    }
+    /// Commits; durable when it returns. `None`: there was nothing to commit.
+    pub(crate) async fn commit(self) -> std::result::Result<Option<Revision>, StoreError> {
+        if self.is_idle() {
+            return Ok(None);
+        }
+        let store = Arc::clone(&self.store);
+        store.commit(self.into_batch(true)?).await.map(Some)
+    }
+    /// Commits without waiting: durable soon, lost if the process dies before. What was read is not expected to be
+    /// unchanged, so this is for rows that no rule depends on.
+    pub(crate) fn commit_later(self) -> std::result::Result<(), StoreError> {
+        if self.is_idle() {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.store);
+        store.commit_later(self.into_batch(false)?)
+    }
+
+    fn own_writes(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = (&Key, &Option<Vec<u8>>)> {
+        let start = (table, prefix.to_vec());
+        let prefix = prefix.to_vec();
+        self.writes
+            .range(start..)
+            .take_while(move |((t, key), _)| *t == table && key.starts_with(&prefix))
+            .map(|((_, key), value)| (key, value))
+    }
+    fn with_own_writes(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        stored: Vec<(Key, Versioned)>,
+    ) -> Vec<(Key, Vec<u8>)> {
+        let mut rows: BTreeMap<Key, Vec<u8>> = stored.into_iter().map(|(k, v)| (k, v.value)).collect();
+        for (key, value) in self.own_writes(table, prefix) {
+            match value {
+                Some(value) => rows.insert(key.clone(), value.clone()),
+                None => rows.remove(key),
+            };
+        }
+        rows.into_iter().collect()
+    }
+    fn into_batch(self, expecting: bool) -> std::result::Result<Batch, StoreError> {
+        let changes = encode_changes(self.now, &self.changes)?;
+        let writes =
+            self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
+        let mut expectations = Vec::new();
+        if expecting {
+            let reads = self.reads.into_iter().map(|((table, key), row)| Expectation::Revision {
+                table,
+                key,
+                revision: row.map(|r| r.revision),
+            });
+            let prefixes = self
+                .prefixes
+                .into_iter()
+                .map(|((table, prefix), (rows, newest))| Expectation::Prefix { table, prefix, rows, newest });
+            expectations = reads.chain(prefixes).collect();
+        }
+        Ok(Batch { expectations, writes, changes })
+    }
+}
