@@ -1,0 +1,94 @@
+"""The AWS CLI and boto3 against the API."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from botocore.exceptions import ClientError
+
+from conftest import PATIENCE, POLICY, TEMPLATE, Factory, register
+
+
+def aws(broker, *arguments):
+    run = subprocess.run(
+        [pathlib.Path(sys.executable).with_name("aws"), "iot", *arguments, "--endpoint-url", broker.api, "--region",
+         "us-east-1", "--output", "json"],
+        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(broker.data / "credentials"),
+             "AWS_CONFIG_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"},
+        capture_output=True, text=True, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout) if run.stdout.strip() else {}
+
+
+def test_the_aws_cli_reads_what_a_first_connection_wrote(broker, factory):
+    from test_paho import Device
+
+    Device(broker, factory.device("cli:device"), "cli:device").accepted().stop()
+    things = aws(broker, "list-things")["things"]
+    assert "cli:device" in [thing["thingName"] for thing in things]
+    thing = aws(broker, "describe-thing", "--thing-name", "cli:device")
+    assert thing["thingArn"] == "arn:aws:iot:us-east-1:000000000000:thing/cli:device"
+    [principal] = aws(broker, "list-thing-principals", "--thing-name", "cli:device")["principals"]
+    certificate = aws(broker, "describe-certificate", "--certificate-id", principal.split("/")[1])
+    assert certificate["certificateDescription"]["status"] == "ACTIVE"
+    assert certificate["certificateDescription"]["caCertificateId"] == factory.id
+    attached = aws(broker, "list-attached-policies", "--target", principal)["policies"]
+    assert [policy["policyName"] for policy in attached] == ["device"]
+
+
+def test_ca_certificates_have_their_whole_life(broker, tmp_path):
+    iot, made = broker.iot(), Factory(tmp_path, "Whole Life CA")
+    certificate_id = register(broker, made)
+    with pytest.raises(iot.exceptions.ResourceAlreadyExistsException) as raised:
+        register(broker, made)
+    assert raised.value.response["resourceId"] == certificate_id
+    described = iot.describe_ca_certificate(certificateId=certificate_id)["certificateDescription"]
+    assert (described["status"], described["autoRegistrationStatus"]) == ("ACTIVE", "ENABLE")
+    body = {"templateBody": json.dumps(TEMPLATE), "roleArn": "arn:aws:iam::000000000000:role/provisioner"}
+    iot.update_ca_certificate(certificateId=certificate_id, newStatus="INACTIVE", registrationConfig=body)
+    described = iot.describe_ca_certificate(certificateId=certificate_id)
+    assert described["registrationConfig"] == body
+    assert described["certificateDescription"]["status"] == "INACTIVE"
+    iot.update_ca_certificate(certificateId=certificate_id, removeAutoRegistration=True)
+    described = iot.describe_ca_certificate(certificateId=certificate_id)
+    assert "registrationConfig" not in described or not described["registrationConfig"]
+    assert described["certificateDescription"]["autoRegistrationStatus"] == "DISABLE"
+
+
+def test_a_verification_certificate_with_another_code_is_refused(broker, tmp_path):
+    iot, made = broker.iot(), Factory(tmp_path, "Wrong Code CA")
+    with pytest.raises(iot.exceptions.RegistrationCodeValidationException):
+        iot.register_ca_certificate(caCertificate=made.certificate.read_text(),
+                                    verificationCertificate=made.verification("0" * 64))
+
+
+def test_policies_and_templates_are_validated(broker, factory):
+    iot = broker.iot()
+    with pytest.raises(iot.exceptions.MalformedPolicyException):
+        iot.create_policy(policyName="broken", policyDocument='{"Version": "2012-10-17"}')
+    with pytest.raises(iot.exceptions.InvalidRequestException) as raised:
+        iot.create_provisioning_template(templateName="broken", templateBody='{"Resource": {}}', type="JITP",
+                                         provisioningRoleArn="arn:aws:iam::000000000000:role/provisioner")
+    assert "Resources" in str(raised.value)
+    with pytest.raises(iot.exceptions.ResourceAlreadyExistsException):
+        iot.create_policy(policyName="device", policyDocument=json.dumps(POLICY))
+
+
+def test_wrong_signatures_unknown_keys_and_other_regions_are_403(broker):
+    for client in (broker.iot(secret="0" * 40), broker.iot(region="eu-west-1")):
+        with pytest.raises(ClientError) as raised:
+            client.list_things()
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_things_are_listed_page_by_page(broker):
+    iot = broker.iot()
+    names = [f"paged-{number:03}" for number in range(30)]
+    for name in names:
+        iot.create_thing(thingName=name, attributePayload={"attributes": {"batch": "paged"}})
+    pages = iot.get_paginator("list_things").paginate(attributeName="batch", attributeValue="paged",
+                                                      PaginationConfig={"PageSize": 7})
+    assert [thing["thingName"] for page in pages for thing in page["things"]] == names
