@@ -184,7 +184,8 @@ fn read_source(node: &Node, members: &[Member], check: &mut Check<'_>) -> Read<S
         (None, Some(request), _) => Ok(Source::SigningRequest(request)),
         (None, None, Some(certificate)) => Ok(Source::Pem { certificate, ca_certificate }),
         (None, None, None) => {
-            let message = "the certificate has no source: add CertificateId, CertificateSigningRequest or CertificatePem";
+            let message = "the certificate has no source: \
+                add CertificateId, CertificateSigningRequest or CertificatePem";
             Err(check.report(&node.place, message))
         }
     }

@@ -118,7 +118,7 @@ impl<'r> Check<'r> {
         self.report(&node.place, format!("{what} must be a string, not {}{hint}", node.kind()))
     }
 
-    /// Where a parameter of that name can be referenced from; reports it otherwise.
+    /// Notes a reference to a parameter, which must exist.
     pub(crate) fn reference(&mut self, place: &Place, name: &str) -> Read<()> {
         if self.declarations.contains(name) || (self.rules.caller == Caller::Fleet && name == CERTIFICATE_ID)
         {
@@ -132,11 +132,13 @@ impl<'r> Check<'r> {
             format!("the parameter {quoted_name} is not declared: did you mean {near:?}?")
         } else if name.starts_with("iot:") || name.starts_with("aws:") {
             format!(
-                "{quoted_name} is a policy variable, not a parameter: in Fn::Sub write ${{!{name}}} to keep it"
+                "{quoted_name} is a policy variable, not a parameter: \
+                in Fn::Sub write ${{!{name}}} to keep it"
             )
         } else {
             format!(
-                "the parameter {quoted_name} is not declared: add it to \"Parameters\" as {{\"Type\": \"String\"}}"
+                "the parameter {quoted_name} is not declared: \
+                add it to \"Parameters\" as {{\"Type\": \"String\"}}"
             )
         };
         Err(self.report(place, message))

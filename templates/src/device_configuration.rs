@@ -22,7 +22,8 @@ enum Setting {
 impl DeviceConfiguration {
     pub(crate) fn read(node: &Node, check: &mut Check<'_>) -> Read<Self> {
         if node.call().is_some() {
-            let message = "\"DeviceConfiguration\" must be an object of names and values; functions are possible in the values";
+            let message = "\"DeviceConfiguration\" must be an object of names and values; \
+                functions are possible in the values";
             return Err(check.report(&node.place, message));
         }
         let members = check.object(node, "\"DeviceConfiguration\"")?;
@@ -60,7 +61,8 @@ impl Setting {
                 "DeviceConfiguration is flat, a list is not possible: use Fn::Join or several names",
             )),
             Value::Object(_) if node.call().is_none() => {
-                let message = "DeviceConfiguration is flat, an object is not possible except a Ref or a function of one member";
+                let message = "DeviceConfiguration is flat, an object is not possible \
+                except a Ref or a function of one member";
                 Err(check.report(&node.place, message))
             }
             _ => {

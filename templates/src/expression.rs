@@ -144,7 +144,8 @@ impl<'c> Reader<'c, '_> {
                     "Fn::FindInMap" => Kind::Find(Box::new(self.find(argument, depth, Yields::Text)?)),
                     "Fn::Sub" => self.substitute(argument, depth)?,
                     "Fn::Split" => {
-                        let message = "Fn::Split yields a list, and a string is needed here: wrap it in Fn::Select or Fn::Join";
+                        let message = "Fn::Split yields a list, and a string is needed here: \
+                wrap it in Fn::Select or Fn::Join";
                         return Err(self.check.report(&argument.place, message));
                     }
                     _ => return Err(self.unknown_function(name, argument)),
@@ -401,7 +402,8 @@ impl<'c> Reader<'c, '_> {
         };
         let message = match first {
             Some((name, 2..)) => format!(
-                "{what} must be a string, a Ref or a function; a function is an object of exactly one member, and this one has more than {}",
+                "{what} must be a string, a Ref or a function; a function is an object of \
+                exactly one member, and this one has more than {}",
                 quoted(name)
             ),
             Some((name, _)) => {

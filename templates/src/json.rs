@@ -34,7 +34,8 @@ impl Node {
         }
     }
 
-    /// A function call: an object whose only key is `Ref` or starts with `Fn::` (`spec/templates.md` section 5).
+    /// A function call: an object whose only key is `Ref` or starts with `Fn::` (`spec/templates.md` section
+    /// 5).
     pub(crate) fn call(&self) -> Option<(&str, &Node)> {
         match &self.value {
             Value::Object(members) => match members.as_slice() {

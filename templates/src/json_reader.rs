@@ -1,4 +1,5 @@
-//! A strict reader of JSON (RFC 8259): duplicate keys are faults, depth is bounded, an error says line and column.
+//! A strict reader of JSON (RFC 8259): duplicate keys are faults, depth is bounded, an error says line and
+//! column.
 use crate::json::{Member, Node, Value};
 use crate::place::Place;
 use std::collections::HashSet;
@@ -240,7 +241,8 @@ impl<'t> Reader<'t> {
                 None => "the text ends where a value is expected",
                 Some('\'') => "a string stands in double quotes, not in single ones",
                 Some('/') => "JSON has no comments: remove it",
-                Some(_) => "expected a value: a string in double quotes, an object, a list, a number, true, false, null",
+                Some(_) => "expected a value: an object, a list, a string in double quotes, a number, true, false or \
+                null",
             },
         ))
     }
@@ -342,7 +344,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_accepts_what_serde_json_accepts_and_reads_the_same(text in r#"[\[\]{}",:0-9eE.+\-a-c\\untrlf ]{0,40}"#) {
+        fn it_accepts_what_serde_json_accepts_and_reads_the_same(
+            text in r#"[\[\]{}",:0-9eE.+\-a-c\\untrlf ]{0,40}"#
+        ) {
             let theirs: Result<serde_json::Value, _> = serde_json::from_str(&text);
             match (read(&text), theirs) {
                 (Ok((node, duplicates)), Ok(theirs)) if duplicates.is_empty() => {

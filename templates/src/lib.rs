@@ -1,9 +1,9 @@
 //! The provisioning-template language (`spec/templates.md`): parse, validate, evaluate to a [`Plan`].
 //!
-//! Pure: no I/O, no clock, no global state. A body goes through [`Template::parse`], which reports every mistake at
-//! once with its JSON path, and then any number of times through [`Template::evaluate`], which turns parameter values
-//! into a [`Plan`] or into every reason why it cannot. What exists already (things, groups, policies) is not known
-//! here: carrying out a plan is the provisioner's part.
+//! Pure: no I/O, no clock, no global state. A body goes through [`Template::parse`], which reports every
+//! mistake at once with its JSON path, and then any number of times through [`Template::evaluate`], which
+//! turns parameter values into a [`Plan`] or into every reason why it cannot. What exists already (things,
+//! groups, policies) is not known here: carrying out a plan is the provisioner's part.
 //!
 //! ```
 //! use jitp_templates::{Caller, Parameters, Rules, Template};

@@ -78,15 +78,18 @@ name!(
 );
 name!(
     /// The name of a thing type: `[a-zA-Z0-9:_-]{1,128}`.
-    ThingTypeName, "thing type name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -", is_registry_character
+    ThingTypeName, "thing type name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -",
+    is_registry_character
 );
 name!(
     /// The name of a thing group: `[a-zA-Z0-9:_-]{1,128}`.
-    ThingGroupName, "thing group name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -", is_registry_character
+    ThingGroupName, "thing group name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -",
+    is_registry_character
 );
 name!(
     /// The name of a billing group: `[a-zA-Z0-9:_-]{1,128}`.
-    BillingGroupName, "billing group name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -", is_registry_character
+    BillingGroupName, "billing group name", 1, 128, "1 to 128 characters of a-z A-Z 0-9 : _ -",
+    is_registry_character
 );
 name!(
     /// The name of a policy: `[\w+=,.@-]{1,128}`, where `\w` is ASCII.
@@ -98,8 +101,8 @@ name!(
     is_attribute_name_character
 );
 name!(
-    /// The value of an attribute of a thing: `[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}`. It may be empty; it holds no space, no
-    /// plus sign, no parenthesis and nothing beyond ASCII.
+    /// The value of an attribute of a thing: `[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}`. It may be empty; it holds no
+    /// space, no plus sign, no parenthesis and nothing beyond ASCII.
     AttributeValue, "attribute value", 0, 800, "0 to 800 characters of a-z A-Z 0-9 _ . , @ / : # = [ ] -",
     is_attribute_value_character
 );
@@ -166,7 +169,8 @@ mod tests {
     #[test]
     fn the_error_names_the_culprit_and_the_rule() {
         let error = ThingName::new("Blue Gate").unwrap_err().to_string();
-        let expected = "\"Blue Gate\" is not a legal thing name: it contains ' '; use 1 to 128 characters of a-z A-Z 0-9 : _ -";
+        let expected = "\"Blue Gate\" is not a legal thing name: it contains ' '; \
+                use 1 to 128 characters of a-z A-Z 0-9 : _ -";
         assert_eq!(error, expected);
         assert!(ThingName::new("").unwrap_err().to_string().contains("it is empty"));
         assert!(ThingName::new(&"x".repeat(129)).unwrap_err().to_string().contains("it has 129 characters"));

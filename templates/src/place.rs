@@ -1,4 +1,5 @@
-//! Where something stands in a template: a JSON path for a person, an offset to put problems in document order.
+//! Where something stands in a template: a JSON path for a person, an offset to put problems in document
+//! order.
 use std::fmt;
 use std::sync::Arc;
 

@@ -40,7 +40,8 @@ pub struct ThingPlan {
     pub logical_name: String,
     /// `ThingName`.
     pub name: ThingName,
-    /// `AttributePayload`, at most 50 entries; `None` when absent. More than 3 need a thing type: the provisioner checks.
+    /// `AttributePayload`, at most 50 entries; `None` when absent. More than 3 need a thing type: the
+    /// provisioner checks.
     pub attributes: Option<BTreeMap<AttributeName, AttributeValue>>,
     /// `ThingTypeName`.
     pub thing_type: Option<ThingTypeName>,
@@ -119,7 +120,8 @@ pub enum PolicySource {
     Existing,
     /// Create it with this document if no policy of that name exists.
     Inline {
-        /// The document as the author wrote it: a string verbatim, an object without white space in document order.
+        /// The document as the author wrote it: a string verbatim, an object without white space in document
+        /// order.
         document: String,
     },
 }

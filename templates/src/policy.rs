@@ -40,7 +40,8 @@ impl Policy {
                     &node.place,
                     "a policy has either PolicyName or PolicyDocument, not both: remove one",
                 );
-                let _ = (read_name(name, check)?, read_document(document, check)?);
+                let _ = read_name(name, check);
+                let _ = read_document(document, check);
                 return Err(Reported);
             }
             (None, None) if members.iter().any(|other| nearest(&other.name, PROPERTIES).is_some()) => {
@@ -70,9 +71,9 @@ impl Policy {
     }
 }
 
-/// The name of an inline policy (`spec/templates.md` section 3.3): the first 40 hexadecimal digits, in upper case, of
-/// the SHA-256 of the document without white space and with every object's keys sorted by code point. Equal documents
-/// therefore share one policy, however they were laid out.
+/// The name of an inline policy (`spec/templates.md` section 3.3): the first 40 hexadecimal digits, in upper
+/// case, of the SHA-256 of the document without white space and with every object's keys sorted by code
+/// point. Equal documents therefore share one policy, however they were laid out.
 ///
 /// The document comes from a JSON reader that bounds its depth.
 pub fn generated_policy_name(document: &serde_json::Value) -> PolicyName {
@@ -126,7 +127,8 @@ fn read_name(node: &Node, check: &mut Check<'_>) -> Read<Source> {
     Ok(Source::Existing(name))
 }
 
-/// An object, or a string that holds one. Taken verbatim: policy variables such as `${iot:ClientId}` pass untouched.
+/// An object, or a string that holds one. Taken verbatim: policy variables such as `${iot:ClientId}` pass
+/// untouched.
 fn read_document(node: &Node, check: &mut Check<'_>) -> Read<Source> {
     const VERBATIM: &str = "PolicyDocument is taken verbatim, Ref and functions are not possible in it: \
                             use a policy variable such as ${iot:Connection.Thing.ThingName}";

@@ -15,7 +15,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Every mistake in a template, in document order, at least one. After 100, a last entry says how many more there are.
+/// Every mistake in a template, in document order, at least one. After 100, a last entry says how many more
+/// there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -72,8 +73,8 @@ pub struct EvaluationProblem {
     pub path: String,
     /// Logical name of the resource, if the problem is in one.
     pub resource: Option<String>,
-    /// The missing parameter, for [`ProblemKind::MissingParameter`]; the parameter with the overlong value, for a
-    /// [`ProblemKind::TooLong`] at a declaration.
+    /// The missing parameter, for [`ProblemKind::MissingParameter`]; the parameter with the overlong value,
+    /// for a [`ProblemKind::TooLong`] at a declaration.
     pub parameter: Option<String>,
     /// What happened and what to do, for a person.
     pub message: String,

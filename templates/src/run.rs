@@ -11,8 +11,8 @@ use crate::template::{Caller, Parameters};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The text that all functions of one evaluation may produce together, in bytes. A template of 10 kB could otherwise
-/// multiply its parameters by thousands.
+/// The text that all functions of one evaluation may produce together, in bytes. A template of 10 kB could
+/// otherwise multiply its parameters by thousands.
 const BUDGET: usize = 1 << 20;
 /// What an element of a list costs besides its text.
 const ELEMENT_COST: usize = 32;
@@ -47,7 +47,8 @@ impl<'t> Run<'t> {
         self.record(kind, place, None, message.into())
     }
 
-    /// Values that are too long, and in JITP declared parameters without a value that no reference would reveal.
+    /// Values that are too long, and in JITP declared parameters without a value that no reference would
+    /// reveal.
     pub(crate) fn check_declared(&mut self, referenced: &BTreeMap<String, usize>) {
         for (name, declaration) in self.declarations.in_order() {
             if self.values.get(name).is_some_and(|value| is_longer_than(value, MAX_VALUE)) {
@@ -169,7 +170,8 @@ impl<'t> Run<'t> {
                 if name != CERTIFICATE_ID && JITP_PARAMETERS.contains(&name) =>
             {
                 format!(
-                    "the certificate has no {attribute} in its subject, and the parameter {name:?} has no \"Default\": \
+                    "the certificate has no {attribute} in its subject, \
+                and the parameter {name:?} has no \"Default\": \
                  issue certificates with it or add a default"
                 )
             }

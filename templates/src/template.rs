@@ -35,8 +35,8 @@ pub enum Caller {
 pub struct Rules<'a> {
     /// Who will run the template.
     pub caller: Caller,
-    /// Accepts or explains an inline policy document, given as [`crate::PolicySource::Inline`] will hold it (the policy
-    /// language is not known here).
+    /// Accepts or explains an inline policy document, given as [`crate::PolicySource::Inline`] will hold it
+    /// (the policy language is not known here).
     pub policy: &'a dyn Fn(&str) -> Result<(), String>,
     /// Refuse `Fn::…` outside fleet templates (strict AWS reading). Default false.
     pub functions_in_fleet_only: bool,
@@ -78,7 +78,8 @@ impl Template {
     /// Parses and validates; reports every problem at once, in document order.
     ///
     /// # Errors
-    /// [`Problems`], each with the JSON path and what to write instead. A body that is too long or not JSON yields one.
+    /// [`Problems`], each with the JSON path and what to write instead. A body that is too long or not JSON
+    /// yields one.
     pub fn parse(body: &str, rules: Rules<'_>) -> Result<Self, Problems> {
         if body.len() > Self::MAX_BYTES {
             let message =
@@ -107,7 +108,8 @@ impl Template {
             .map(|(name, declaration)| (name, declaration.default.as_deref()))
     }
 
-    /// Parameters that some expression refers to, in document order of their first reference. Includes
+    /// Parameters that some expression refers to, in document order of their first reference; those of one
+    /// `Fn::Sub` by name. Includes
     /// `AWS::IoT::Certificate::Id` of a fleet template, declared or not.
     pub fn references(&self) -> impl Iterator<Item = &str> {
         let mut names: Vec<(&str, usize)> =
@@ -116,7 +118,8 @@ impl Template {
         names.into_iter().map(|(name, _)| name)
     }
 
-    /// Parameters that an evaluation cannot do without: they have no default and are referenced or, in JITP, declared.
+    /// Parameters that an evaluation cannot do without: they have no default and are referenced or, in JITP,
+    /// declared.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         let declared = self.declarations.in_order().into_iter().filter_map(|(name, declaration)| {
             let needed = self.caller == Caller::Jitp || self.referenced.contains_key(name);
@@ -137,14 +140,17 @@ impl Template {
         self.caller
     }
 
-    /// Fills in the values. `AWS::…` values in `values` are trusted: the caller has put only its own there. Values of
-    /// parameters that are not declared are ignored. A value is plain text: `${x}` or `{"Ref": …}` in it means nothing.
+    /// Fills in the values. `AWS::…` values in `values` are trusted: the caller has put only its own there.
+    /// Values of parameters that are not declared are ignored. A value is plain text: `${x}` or `{"Ref": …}`
+    /// in it means nothing.
     ///
-    /// An empty value of a parameter that is filled from the certificate counts as missing. Time and memory are bounded
-    /// by the size of the template and of the values, and the functions together produce at most 1 MiB.
+    /// An empty value of a parameter that is filled from the certificate counts as missing. Time and memory
+    /// are bounded by the size of the template and of the values, and the functions together produce at most
+    /// 1 MiB.
     ///
     /// # Errors
-    /// [`EvaluationError`] with every property that fails and every value that is missing, not only the first.
+    /// [`EvaluationError`] with every property that fails and every value that is missing, not only the
+    /// first.
     pub fn evaluate(&self, values: &Parameters) -> Evaluation {
         let mut run = Run::new(self.caller, &self.declarations, &self.mappings, values);
         run.check_declared(&self.referenced);

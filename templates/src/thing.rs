@@ -45,7 +45,11 @@ impl Thing {
         let node = resource.properties(check)?;
         let members = check.object(node, "\"Properties\"")?;
         if let Some(packages) = member(members, PACKAGE_VERSIONS) {
-            check.report(&packages.place, "PackageVersions needs a software package catalog, which this broker does not have: remove it");
+            check.report(
+                &packages.place,
+                "PackageVersions needs a software package catalog, \
+                which this broker does not have: remove it",
+            );
         }
         check.refuse_unknown(members, "a thing", &PROPERTIES, &[PACKAGE_VERSIONS]);
 
@@ -108,7 +112,8 @@ fn read_name<T>(
 
 fn read_attributes(node: &Node, check: &mut Check<'_>) -> Read<BTreeMap<AttributeName, Expression>> {
     if node.call().is_some() {
-        let message = "AttributePayload must be an object of names and values; Ref and functions are possible in the values";
+        let message = "AttributePayload must be an object of names and values; \
+                Ref and functions are possible in the values";
         return Err(check.report(&node.place, message));
     }
     let members = check.object(node, "AttributePayload")?;

@@ -1,21 +1,36 @@
 //! What a template tells about itself, and the bounds that a case file cannot hold.
 use jitp_templates::{Caller, Parameters, ResourceKind, Rules, Template};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 fn rules(caller: Caller) -> Rules<'static> {
     Rules { caller, policy: &|_| Ok(()), functions_in_fleet_only: false }
 }
 
+/// A template with one thing and one parameter, A.
+fn thing(properties: &Value) -> String {
+    json!({
+        "Parameters": { "A": { "Type": "String" } },
+        "Resources": { "t": { "Type": "AWS::IoT::Thing", "Properties": properties } }
+    })
+    .to_string()
+}
+
 #[test]
 fn a_template_tells_its_parameters_its_needs_and_its_resources_in_document_order() {
     let body = r#"{
         "Parameters": {
-            "Zone": { "Type": "String", "Default": "z" }, "Serial": { "Type": "String" }, "Unused": { "Type": "String" }
+            "Zone": { "Type": "String", "Default": "z" },
+            "Serial": { "Type": "String" },
+            "Unused": { "Type": "String" }
         },
         "Resources": {
-            "t": { "Type": "AWS::IoT::Thing", "Properties": { "ThingName": { "Fn::Sub": "${Serial}-${Zone}" } } },
-            "c": { "Type": "AWS::IoT::Certificate", "Properties": { "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" } } },
+            "t": { "Type": "AWS::IoT::Thing", "Properties": {
+                "ThingName": { "Fn::Sub": "${Serial}-${Zone}" }
+            } },
+            "c": { "Type": "AWS::IoT::Certificate", "Properties": {
+                "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" }
+            } },
             "a": { "Type": "AWS::IoT::Policy", "Properties": { "PolicyName": "p" } }
         }
     }"#;
@@ -42,7 +57,9 @@ fn in_jitp_every_declared_parameter_without_default_is_needed() {
             "AWS::IoT::Certificate::Id": { "Type": "String" }
         },
         "Resources": {
-            "c": { "Type": "AWS::IoT::Certificate", "Properties": { "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" } } }
+            "c": { "Type": "AWS::IoT::Certificate", "Properties": {
+                "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" }
+            } }
         }
     }"#;
     let template = Template::parse(body, rules(Caller::Jitp)).unwrap();
@@ -80,8 +97,7 @@ fn parameter_names_and_defaults_are_bounded() {
 fn fifty_attributes_are_possible_and_one_more_is_not() {
     let body = |count: usize| {
         let attributes: serde_json::Map<_, _> = (0..count).map(|i| (format!("a{i}"), json!("v"))).collect();
-        json!({ "Resources": { "t": { "Type": "AWS::IoT::Thing", "Properties": { "ThingName": "t", "AttributePayload": attributes } } } })
-            .to_string()
+        thing(&json!({ "ThingName": "t", "AttributePayload": attributes }))
     };
     let plan = Template::parse(&body(50), rules(Caller::Rest)).unwrap().evaluate(&Parameters::new()).unwrap();
     assert_eq!(plan.thing.unwrap().attributes.unwrap().len(), 50);
@@ -93,7 +109,9 @@ fn fifty_attributes_are_possible_and_one_more_is_not() {
 fn a_device_setting_has_at_most_4096_characters() {
     let body = |length: usize| {
         json!({
-            "Resources": { "c": { "Type": "AWS::IoT::Certificate", "Properties": { "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" } } } },
+            "Resources": { "c": { "Type": "AWS::IoT::Certificate", "Properties": {
+                "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" }
+            } } },
             "DeviceConfiguration": { "s": "é".repeat(length) }
         })
         .to_string()
@@ -105,26 +123,19 @@ fn a_device_setting_has_at_most_4096_characters() {
 
 #[test]
 fn a_hundred_problems_are_listed_and_the_rest_counted() {
-    let body = json!({ "Resources": { "t": { "Type": "AWS::IoT::Thing", "Properties": { "ThingName": "t", "ThingGroups": vec![0; 300] } } } });
-    let problems = Template::parse(&body.to_string(), rules(Caller::Rest)).unwrap_err();
+    let body = thing(&json!({ "ThingName": "t", "ThingGroups": vec![0; 300] }));
+    let problems = Template::parse(&body, rules(Caller::Rest)).unwrap_err();
     assert_eq!(problems.0.len(), 101);
     assert_eq!(problems.0[100].message, "and 200 more problems");
 }
 
 #[test]
 fn hostile_templates_are_read_and_evaluated_in_bounded_time() {
-    let references = r#"{"Ref":"A"},"#.repeat(700);
-    let many_references = format!(
-        r#"{{"Parameters":{{"A":{{"Type":"String"}}}},"Resources":{{"t":{{"Type":"AWS::IoT::Thing","Properties":{{"ThingName":{{"Fn::Join":["",[{references}"x"]]}}}}}}}}}}"#
-    );
-    let placeholders = "${A}".repeat(2400);
-    let many_placeholders = format!(
-        r#"{{"Parameters":{{"A":{{"Type":"String"}}}},"Resources":{{"t":{{"Type":"AWS::IoT::Thing","Properties":{{"ThingName":{{"Fn::Sub":"{placeholders}"}}}}}}}}}}"#
-    );
-    let split = r#"{"Fn::Select":[0,{"Fn::Split":["x",{"Fn::Sub":"${A}${A}${A}"}]}]},"#.repeat(120);
-    let many_splits = format!(
-        r#"{{"Parameters":{{"A":{{"Type":"String"}}}},"Resources":{{"t":{{"Type":"AWS::IoT::Thing","Properties":{{"ThingName":{{"Fn::Join":["",[{split}"x"]]}}}}}}}}}}"#
-    );
+    let named = |name: Value| thing(&json!({ "ThingName": name }));
+    let many_references = named(json!({ "Fn::Join": ["", vec![json!({ "Ref": "A" }); 700]] }));
+    let many_placeholders = named(json!({ "Fn::Sub": "${A}".repeat(2400) }));
+    let split = json!({ "Fn::Select": [0, { "Fn::Split": ["x", { "Fn::Sub": "${A}${A}${A}" }] }] });
+    let many_splits = named(json!({ "Fn::Join": ["", vec![split; 120]] }));
     let started = Instant::now();
     for body in [many_references, many_placeholders, many_splits] {
         let template = Template::parse(&body, rules(Caller::Rest)).unwrap();

@@ -1,4 +1,5 @@
-//! The property of `exercise` over mutated templates of `tests/cases/`: a bounded, repeatable piece of fuzzing.
+//! The property of `exercise` over mutated templates of `tests/cases/`: a bounded, repeatable piece of
+//! fuzzing.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "here a panic is a failed test")]
 mod exercise;
 

@@ -1,4 +1,5 @@
-//! What must hold for every input whatsoever. Run by the fuzzer over anything, by `mutated_cases.rs` over mutated cases.
+//! What must hold for every input whatsoever. Run by the fuzzer over anything, by `mutated_cases.rs` over
+//! mutated cases.
 use jitp_templates::{Caller, Parameters, Rules, Template};
 
 /// The first byte chooses the caller, the second the values of the parameters, the rest is the body.
