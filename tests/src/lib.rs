@@ -4,6 +4,8 @@
 
 mod broker;
 mod factory;
+pub mod wire;
 
 pub use broker::{Broker, BrokerOptions, Finished, jitp};
 pub use factory::{DeviceFiles, Factory, now};
+pub use wire::{Frame, Wire};

@@ -1,0 +1,225 @@
+//! The thinnest client there is: TLS and hand-made packets, so that a test sees and sends exactly what it means to.
+use crate::{Broker, DeviceFiles};
+use anyhow::{Context, bail, ensure};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A TLS configuration for a device: trusts the broker, shows `certificate` (PEM, leaf first).
+pub fn tls(server_ca: &str, identity: Option<(&str, &str)>) -> anyhow::Result<ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(server_ca.as_bytes()) {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let mut config = builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    config.resumption = Resumption::in_memory_sessions(4);
+    Ok(config)
+}
+
+/// A connection of bytes.
+pub struct Wire {
+    stream: TlsStream<TcpStream>,
+}
+
+/// One packet as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The first byte: type and flags.
+    pub header: u8,
+    /// What follows the remaining length.
+    pub body: Vec<u8>,
+}
+
+impl Frame {
+    /// The packet type: 2 is CONNACK, 3 PUBLISH, 14 DISCONNECT …
+    pub fn kind(&self) -> u8 {
+        self.header >> 4
+    }
+
+    /// CONNACK: its code (return code, or reason code in MQTT 5).
+    pub fn connack_code(&self) -> anyhow::Result<u8> {
+        ensure!(self.kind() == 2, "not a CONNACK: {self:?}");
+        self.body.get(1).copied().context("a CONNACK without a code")
+    }
+
+    /// The text of everything in it: for finding a Reason String.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Wire {
+    /// TCP and TLS as this device, no MQTT yet.
+    pub async fn open(broker: &Broker, device: &DeviceFiles) -> anyhow::Result<Self> {
+        let certificate = device.issued.certificate.to_pem();
+        let config = tls(&broker.server_ca()?, Some((&certificate, device.issued.private_key.expose())))?;
+        Self::open_with(broker.mqtt(), Arc::new(config)).await
+    }
+
+    /// TCP and TLS with a configuration of its own.
+    pub async fn open_with(address: SocketAddr, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let stream = TlsConnector::from(config).connect(ServerName::try_from("localhost")?, tcp).await?;
+        Ok(Self { stream })
+    }
+
+    /// Connects with MQTT 3.1.1 and returns the broker's answer.
+    pub async fn connect(
+        broker: &Broker,
+        device: &DeviceFiles,
+        client_id: &str,
+    ) -> anyhow::Result<(Self, Frame)> {
+        Self::connect_as(broker, device, &connect(4, client_id)).await
+    }
+
+    /// Connects with MQTT 5 and returns the broker's answer.
+    pub async fn connect5(
+        broker: &Broker,
+        device: &DeviceFiles,
+        client_id: &str,
+    ) -> anyhow::Result<(Self, Frame)> {
+        Self::connect_as(broker, device, &connect(5, client_id)).await
+    }
+
+    async fn connect_as(
+        broker: &Broker,
+        device: &DeviceFiles,
+        packet: &[u8],
+    ) -> anyhow::Result<(Self, Frame)> {
+        let mut wire = Self::open(broker, device).await?;
+        wire.send(packet).await?;
+        let answer = wire.receive().await?.context("closed without CONNACK")?;
+        Ok((wire, answer))
+    }
+
+    /// Was this TLS session resumed?
+    pub fn is_resumed(&self) -> bool {
+        self.stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// The next packet; `None` when the broker closed.
+    pub async fn receive(&mut self) -> anyhow::Result<Option<Frame>> {
+        match tokio::time::timeout(PATIENCE, self.read_frame()).await {
+            Ok(Ok(frame)) => Ok(Some(frame)),
+            Ok(Err(error)) => match error.downcast_ref::<std::io::Error>() {
+                Some(_) => Ok(None),
+                None => Err(error),
+            },
+            Err(_) => bail!("silence for {PATIENCE:?}"),
+        }
+    }
+
+    /// The next packet of this type; others are passed over. `None` when the broker closed first.
+    pub async fn receive_kind(&mut self, kind: u8) -> anyhow::Result<Option<Frame>> {
+        loop {
+            match self.receive().await? {
+                Some(frame) if frame.kind() == kind => return Ok(Some(frame)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn read_frame(&mut self) -> anyhow::Result<Frame> {
+        let header = self.stream.read_u8().await?;
+        let mut length = 0usize;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.stream.read_u8().await?;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await?;
+        Ok(Frame { header, body })
+    }
+}
+
+/// A packet: header byte, remaining length, body.
+pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![header];
+    let mut length = body.len();
+    loop {
+        let byte = (length & 0x7f) as u8;
+        length >>= 7;
+        out.push(if length > 0 { byte | 0x80 } else { byte });
+        if length == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(body);
+    out
+}
+
+fn string(text: &str) -> Vec<u8> {
+    let mut out = (text.len() as u16).to_be_bytes().to_vec();
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+/// CONNECT with clean session, keep alive 60, nothing else. Level 4 is MQTT 3.1.1, 5 is MQTT 5.
+pub fn connect(level: u8, client_id: &str) -> Vec<u8> {
+    let mut body = string("MQTT");
+    body.extend([level, 2, 0, 60]);
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend(string(client_id));
+    packet(0x10, &body)
+}
+
+/// PUBLISH of MQTT 3.1.1; `id` for QoS above 0.
+pub fn publish(topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
+    let mut body = string(topic);
+    if qos > 0 {
+        body.extend(id.to_be_bytes());
+    }
+    body.extend_from_slice(payload);
+    packet(0x30 | qos << 1, &body)
+}
+
+/// PUBLISH of MQTT 5 without properties.
+pub fn publish5(topic: &str, payload: &[u8], qos: u8, id: u16) -> Vec<u8> {
+    let mut body = string(topic);
+    if qos > 0 {
+        body.extend(id.to_be_bytes());
+    }
+    body.push(0);
+    body.extend_from_slice(payload);
+    packet(0x30 | qos << 1, &body)
+}
+
+/// SUBSCRIBE of MQTT 3.1.1 to one filter.
+pub fn subscribe(filter: &str, qos: u8, id: u16) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.extend(string(filter));
+    body.push(qos);
+    packet(0x82, &body)
+}
+
+/// PINGREQ.
+pub const PINGREQ: [u8; 2] = [0xc0, 0];
