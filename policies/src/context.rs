@@ -10,6 +10,13 @@ pub struct Scope {
     pub account: String,
 }
 
+impl Scope {
+    /// `arn:aws:iot:<region>:<account>:`.
+    pub(crate) fn arn_prefix(&self) -> String {
+        format!("arn:aws:iot:{}:{}:", self.region, self.account)
+    }
+}
+
 /// The thing of a connection (`spec/policies.md` section 6).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
