@@ -1,0 +1,21 @@
+//! What this process is and how it fares, at a glance.
+use serde_json::json;
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::health::readiness;
+use crate::reply::Reply;
+
+/// `GET /jitp/v1/status`.
+pub(super) async fn get(call: &Call) -> Result<Reply, ApiError> {
+    let (_, health) = readiness(&call.provisioner().health());
+    Reply::document(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "account": call.registry().account(),
+        "region": call.registry().region(),
+        "endpoint": call.shared().endpoint,
+        "time": call.provisioner().clock().now(),
+        "revision": call.provisioner().changes().latest(),
+        "health": health,
+    }))
+}
