@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
 use jitp_provisioner::{Provisioner, Registry};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -27,7 +26,12 @@ pub(crate) struct Call {
 
 impl Call {
     /// Takes a request apart. Fails when path, query or body are malformed as a whole.
-    pub fn decode(shared: Arc<Shared>, found: &Match<'_>, parts: Parts, body: &Bytes) -> Result<Self, ApiError> {
+    pub fn decode(
+        shared: Arc<Shared>,
+        found: &Match<'_>,
+        parts: Parts,
+        body: &Bytes,
+    ) -> Result<Self, ApiError> {
         let mut labels = Vec::with_capacity(found.labels.len());
         for (name, raw) in &found.labels {
             let text = percent_decode(raw, false).ok_or_else(|| ApiError::invalid(name, MALFORMED_ESCAPE))?;

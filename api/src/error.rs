@@ -67,7 +67,11 @@ impl ApiError {
     }
     /// The client took too long to send the request.
     pub fn request_timeout() -> Self {
-        Self::new("RequestTimeoutException", StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time")
+        Self::new(
+            "RequestTimeoutException",
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body did not arrive in time",
+        )
     }
     /// Something is broken here; the log has the details under the request id.
     pub fn internal() -> Self {
@@ -124,16 +128,22 @@ impl From<RegistryError> for ApiError {
             RegistryError::NotFound { .. } => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
             RegistryError::AlreadyExists { .. } => ("ResourceAlreadyExistsException", StatusCode::CONFLICT),
             RegistryError::LimitExceeded(_) => ("LimitExceededException", StatusCode::GONE),
-            RegistryError::VersionsLimitExceeded(_) => ("VersionsLimitExceededException", StatusCode::CONFLICT),
+            RegistryError::VersionsLimitExceeded(_) => {
+                ("VersionsLimitExceededException", StatusCode::CONFLICT)
+            }
             RegistryError::CertificateState(_) => ("CertificateStateException", StatusCode::NOT_ACCEPTABLE),
             RegistryError::CertificateConflict(_) => ("CertificateConflictException", StatusCode::CONFLICT),
-            RegistryError::CertificateValidation(_) => ("CertificateValidationException", StatusCode::BAD_REQUEST),
+            RegistryError::CertificateValidation(_) => {
+                ("CertificateValidationException", StatusCode::BAD_REQUEST)
+            }
             RegistryError::RegistrationCodeValidation(_) => {
                 ("RegistrationCodeValidationException", StatusCode::BAD_REQUEST)
             }
             RegistryError::DeleteConflict(_) => ("DeleteConflictException", StatusCode::CONFLICT),
             RegistryError::VersionConflict(_) => ("VersionConflictException", StatusCode::CONFLICT),
-            RegistryError::ConflictingUpdate(_) => ("ConflictingResourceUpdateException", StatusCode::CONFLICT),
+            RegistryError::ConflictingUpdate(_) => {
+                ("ConflictingResourceUpdateException", StatusCode::CONFLICT)
+            }
             RegistryError::RegistrationFailure(_) => {
                 ("ResourceRegistrationFailureException", StatusCode::BAD_REQUEST)
             }
@@ -196,7 +206,7 @@ mod tests {
                 )
             })
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl AccessKeys {
         let key = self.0.iter().find(|key| key.id == id)?;
         // The library takes secrets of exactly 40 bytes. HMAC pads a short key with zeros itself, so that a secret
         // padded with zeros up to there yields the same signatures.
-        let padded = zeroize::Zeroizing::new(format!("{:\0<LONGEST_SECRET$}", key.secret.as_str()));
+        let zeros = "\0".repeat(LONGEST_SECRET.saturating_sub(key.secret.len()));
+        let padded = zeroize::Zeroizing::new(format!("{}{zeros}", key.secret.as_str()));
         KSecretKey::from_str(&padded).ok()
     }
 }

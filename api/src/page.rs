@@ -28,7 +28,12 @@ impl Call {
         next.map(|cursor| encode(self.operation(), &cursor))
     }
 
-    fn page(&self, size: &'static str, token: &'static str, ascending: bool) -> Result<PageRequest, ApiError> {
+    fn page(
+        &self,
+        size: &'static str,
+        token: &'static str,
+        ascending: bool,
+    ) -> Result<PageRequest, ApiError> {
         let size: Option<PageSize> = self.query(size).optional()?;
         let text: Option<String> = self.query(token).optional()?;
         let decoded = text.map(|text| {

@@ -73,7 +73,10 @@ impl Call {
                 let arn = self.own(arn_member, arn)?;
                 if arn.kind != kind {
                     let expected = kind.prefix();
-                    return Err(ApiError::invalid(arn_member, format_args!("expected the ARN of a {expected}")));
+                    return Err(ApiError::invalid(
+                        arn_member,
+                        format_args!("expected the ARN of a {expected}"),
+                    ));
                 }
                 Some(arn.name.parse::<N>().map_err(|error| ApiError::invalid(arn_member, error))?)
             }

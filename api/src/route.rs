@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn literal_segments_win_over_labels() {
-        assert_eq!(find("PUT", "/thing-groups/addThingToThingGroup").as_deref(), Some("AddThingToThingGroup"));
+        assert_eq!(
+            find("PUT", "/thing-groups/addThingToThingGroup").as_deref(),
+            Some("AddThingToThingGroup")
+        );
         assert_eq!(
             find("GET", "/thing-groups/addThingToThingGroup").as_deref(),
             Some("DescribeThingGroup thingGroupName=addThingToThingGroup")
@@ -126,7 +129,8 @@ mod tests {
         let mut shapes: Vec<_> = ROUTES
             .iter()
             .map(|r| {
-                let shape: Vec<_> = segments(r.path).map(|s| if label(s).is_some() { "{}" } else { s }).collect();
+                let shape: Vec<_> =
+                    segments(r.path).map(|s| if label(s).is_some() { "{}" } else { s }).collect();
                 (r.method, shape)
             })
             .collect();

@@ -65,15 +65,15 @@ impl Service {
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let id = uuid::Uuid::new_v4().to_string();
         let answer = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
-        let mut response = match tracing::Instrument::instrument(answer, tracing::info_span!("api", request = %id)).await
-        {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_) => {
-                tracing::error!(request = %id, "an operation of the API panicked");
-                ApiError::internal().into_response()
-            }
-        };
+        let mut response =
+            match tracing::Instrument::instrument(answer, tracing::info_span!("api", request = %id)).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => {
+                    tracing::error!(request = %id, "an operation of the API panicked");
+                    ApiError::internal().into_response()
+                }
+            };
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -81,11 +81,16 @@ impl Service {
     }
 }
 
-async fn answer_operation(shared: Arc<Shared>, routes: Arc<Routes>, request: Request<Body>) -> Response<Body> {
+async fn answer_operation(
+    shared: Arc<Shared>,
+    routes: Arc<Routes>,
+    request: Request<Body>,
+) -> Response<Body> {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let Some(found) = routes.find(method.as_str(), &path) else {
-        metrics::counter!("jitp_api_requests_total", "operation" => "unknown", "status" => "404").increment(1);
+        metrics::counter!("jitp_api_requests_total", "operation" => "unknown", "status" => "404")
+            .increment(1);
         return ApiError::unknown_operation(&method, &path).into_response();
     };
     let operation = found.route.operation;
@@ -107,7 +112,11 @@ async fn answer_operation(shared: Arc<Shared>, routes: Arc<Routes>, request: Req
     response
 }
 
-async fn run(shared: Arc<Shared>, found: &Match<'_>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+async fn run(
+    shared: Arc<Shared>,
+    found: &Match<'_>,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
     let body = read(body).await?;
     let now = shared.provisioner.clock().now();

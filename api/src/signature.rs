@@ -12,7 +12,7 @@ use http::{HeaderMap, Request};
 use jitp_provisioner::Timestamp;
 use scratchstack_aws_signature::auth::SigV4Authenticator;
 use scratchstack_aws_signature::canonical::CanonicalRequest;
-use scratchstack_aws_signature::{GetSigningKeyResponse, SignatureOptions, service_for_signing_key_fn};
+use scratchstack_aws_signature::{GetSigningKeyRequest, GetSigningKeyResponse, SignatureOptions};
 
 use crate::error::ApiError;
 use crate::keys::AccessKeys;
@@ -53,8 +53,10 @@ pub(crate) async fn verify(
     let access_key_id = claim.access_key_id().to_string();
     let secret = keys.secret(&access_key_id).ok_or_else(ApiError::unrecognized_client)?;
     let signing_key = secret.to_ksigning(claim.signed_at.date_naive(), region, service);
-    let mut key = service_for_signing_key_fn(move |_| async move {
-        Ok(GetSigningKeyResponse::builder().signing_key(signing_key).build()?)
+    let mut key = tower::service_fn(move |_: GetSigningKeyRequest| {
+        std::future::ready(
+            GetSigningKeyResponse::builder().signing_key(signing_key).build().map_err(tower::BoxError::from),
+        )
     });
 
     let authenticator = claim.authenticator(parts, body)?;
@@ -160,8 +162,9 @@ impl Claim {
             return Err(ApiError::invalid_signature("the credential's date is not that of the request"));
         }
         if scope_region != region {
-            let message =
-                format!("the request is signed for the region {scope_region:?}, this registry is in {region:?}");
+            let message = format!(
+                "the request is signed for the region {scope_region:?}, this registry is in {region:?}"
+            );
             return Err(ApiError::invalid_signature(message));
         }
         SERVICES.into_iter().find(|known| *known == scope_service).ok_or_else(|| {
@@ -195,8 +198,13 @@ impl Claim {
             target.push('?');
             target.push_str(query);
         }
-        let mut request =
-            Request::builder().method(&parts.method).uri(target).body(()).map_err(|_| malformed())?.into_parts().0;
+        let mut request = Request::builder()
+            .method(&parts.method)
+            .uri(target)
+            .body(())
+            .map_err(|_| malformed())?
+            .into_parts()
+            .0;
         request.headers = parts.headers.clone();
         let (canonical, _, _) =
             CanonicalRequest::from_request_parts(request, body.clone(), SignatureOptions::default())
@@ -262,9 +270,7 @@ fn encode_path(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::keys::AccessKey;
-    use aws_sigv4::http_request::{
-        SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
-    };
+    use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
     use aws_sigv4::sign::v4;
     use std::time::{Duration, SystemTime};
 
@@ -336,7 +342,8 @@ mod tests {
             )
             .unwrap();
             let (instructions, _) = sign(signable, &params).unwrap().into_parts();
-            let mut request = Request::builder().method(self.method).uri(url).header("host", "127.0.0.1:8080");
+            let mut request =
+                Request::builder().method(self.method).uri(url).header("host", "127.0.0.1:8080");
             for (name, value) in self.headers {
                 request = request.header(*name, *value);
             }
@@ -371,7 +378,11 @@ mod tests {
             "/endpoint?endpointType=iot%3AData-ATS",
             "/things?z=1&a=&b",
         ] {
-            assert_eq!(verdict(Signing { target, ..Signing::default() }.request()).await, accepted(), "{target}");
+            assert_eq!(
+                verdict(Signing { target, ..Signing::default() }.request()).await,
+                accepted(),
+                "{target}"
+            );
             let presigned = Signing { target, presigned: Some(60), ..Signing::default() };
             assert_eq!(verdict(presigned.request()).await, accepted(), "presigned {target}");
         }
@@ -381,7 +392,8 @@ mod tests {
     async fn bodies_headers_session_tokens_and_data_plane_names_are_accepted() {
         let body = Signing { method: "POST", target: "/things/a", body: b"{\"x\":1}", ..Signing::default() };
         assert_eq!(verdict(body.request()).await, accepted());
-        let headers = [("x-amzn-principal", "arn:aws:iot:local-1:0:cert/a  b"), ("content-type", "application/json")];
+        let headers =
+            [("x-amzn-principal", "arn:aws:iot:local-1:0:cert/a  b"), ("content-type", "application/json")];
         assert_eq!(verdict(Signing { headers: &headers, ..Signing::default() }.request()).await, accepted());
         for presigned in [None, Some(60)] {
             let token = Signing { token: Some("t/o=k+en"), presigned, ..Signing::default() };
@@ -438,12 +450,9 @@ mod tests {
     #[tokio::test]
     async fn a_signature_counts_fifteen_minutes_and_a_presigned_url_as_long_as_it_says() {
         let refused = || Err("InvalidSignatureException");
-        for (now, expected) in [
-            (NOW - 901, refused()),
-            (NOW - 900, accepted()),
-            (NOW + 900, accepted()),
-            (NOW + 901, refused()),
-        ] {
+        for (now, expected) in
+            [(NOW - 901, refused()), (NOW - 900, accepted()), (NOW + 900, accepted()), (NOW + 901, refused())]
+        {
             assert_eq!(verdict_at(now, Signing::default().request()).await, expected, "{now}");
         }
         for (life, now, expected) in [

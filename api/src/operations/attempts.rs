@@ -89,13 +89,14 @@ impl Tail {
             // Read before the log is, so that nothing committed in between is slept through.
             let seen = self.provisioner.changes().latest();
             // Unfiltered, so that the cursor moves on over what does not match.
-            let attempts = match self.provisioner.attempts_after(&AttemptFilter::default(), self.after, BATCH).await {
-                Ok(attempts) => attempts,
-                Err(error) => {
-                    tracing::warn!(%error, "a tail of the attempt log ends");
-                    return None;
-                }
-            };
+            let attempts =
+                match self.provisioner.attempts_after(&AttemptFilter::default(), self.after, BATCH).await {
+                    Ok(attempts) => attempts,
+                    Err(error) => {
+                        tracing::warn!(%error, "a tail of the attempt log ends");
+                        return None;
+                    }
+                };
             let full = attempts.len() >= BATCH;
             self.after = attempts.last().map_or(self.after, |attempt| attempt.sequence);
             let lines = self.lines(&attempts);
@@ -175,7 +176,10 @@ mod tests {
         assert!(matches(&AttemptFilter::default(), &attempt));
         assert!(matches(&client("pump-1"), &attempt) && !matches(&client("pump-2"), &attempt));
         assert!(matches(&since(1000), &attempt) && !matches(&since(1001), &attempt));
-        assert!(matches(&outcome(Outcome::Refused), &attempt) && !matches(&outcome(Outcome::Provisioned), &attempt));
+        assert!(
+            matches(&outcome(Outcome::Refused), &attempt)
+                && !matches(&outcome(Outcome::Provisioned), &attempt)
+        );
         let id = "00".repeat(32).parse().unwrap();
         assert!(!matches(&AttemptFilter { certificate_id: Some(id), ..AttemptFilter::default() }, &attempt));
     }

@@ -134,7 +134,10 @@ fn tags(call: &Call) -> Result<BTreeMap<String, String>, ApiError> {
     for tag in call.member::<Vec<Tag>>("tags").or_default()? {
         let (key, value) = (tag.key.0, tag.value.unwrap_or_default().0);
         if !key.chars().chain(value.chars()).all(legal) {
-            return Err(ApiError::invalid("tags", "only letters, digits, spaces and _ . : / = + - @ are allowed"));
+            return Err(ApiError::invalid(
+                "tags",
+                "only letters, digits, spaces and _ . : / = + - @ are allowed",
+            ));
         }
         if tags.insert(key, value).is_some() {
             return Err(ApiError::invalid("tags", "a key is given more than once"));

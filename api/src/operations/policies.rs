@@ -47,9 +47,7 @@ pub(super) async fn delete(call: &Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn list(call: &Call) -> Result<Reply, ApiError> {
     let page = call.registry().list_policies(&call.marker_page()?).await?;
-    let item = |policy: &PolicyRecord| {
-        json!({"policyName": policy.name, "policyArn": call.arn(ResourceKind::Policy, &policy.name)})
-    };
+    let item = |policy: &PolicyRecord| json!({"policyName": policy.name, "policyArn": call.arn(ResourceKind::Policy, &policy.name)});
     Ok(Reply::members(json!({
         "policies": page.items.iter().map(item).collect::<Vec<_>>(),
         "nextMarker": call.next_token(page.next),

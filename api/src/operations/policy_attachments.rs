@@ -75,7 +75,8 @@ async fn attached_to_any(
     }
     let beyond = |name: &PolicyName| {
         let after = request.after.as_deref();
-        after.is_none_or(|after| if request.ascending { name.as_str() > after } else { name.as_str() < after })
+        after
+            .is_none_or(|after| if request.ascending { name.as_str() > after } else { name.as_str() < after })
     };
     let mut left: Vec<PolicyName> = names.into_iter().filter(beyond).collect();
     if !request.ascending {

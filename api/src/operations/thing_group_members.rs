@@ -22,9 +22,7 @@ pub(super) async fn remove(call: &Call) -> Result<Reply, ApiError> {
 pub(super) async fn list_groups(call: &Call) -> Result<Reply, ApiError> {
     let thing: ThingName = call.label("thingName").required()?;
     let page = call.registry().list_groups_of_thing(&thing, &call.token_page()?).await?;
-    let item = |name: &ThingGroupName| {
-        json!({"groupName": name, "groupArn": call.arn(ResourceKind::ThingGroup, name)})
-    };
+    let item = |name: &ThingGroupName| json!({"groupName": name, "groupArn": call.arn(ResourceKind::ThingGroup, name)});
     Ok(Reply::members(json!({
         "thingGroups": page.items.iter().map(item).collect::<Vec<_>>(),
         "nextToken": call.next_token(page.next),
@@ -33,7 +31,10 @@ pub(super) async fn list_groups(call: &Call) -> Result<Reply, ApiError> {
 
 fn thing_and_group(call: &Call) -> Result<(ThingName, ThingGroupName), ApiError> {
     let thing = call.name_or_arn(call.member("thingName"), call.member("thingArn"), ResourceKind::Thing)?;
-    let group =
-        call.name_or_arn(call.member("thingGroupName"), call.member("thingGroupArn"), ResourceKind::ThingGroup)?;
+    let group = call.name_or_arn(
+        call.member("thingGroupName"),
+        call.member("thingGroupArn"),
+        ResourceKind::ThingGroup,
+    )?;
     Ok((thing, group))
 }

@@ -32,9 +32,7 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
     let record = call.registry().thing_group(&call.label("thingGroupName").required()?).await?;
-    let ancestor = |name: &ThingGroupName| {
-        json!({"groupName": name, "groupArn": call.arn(ResourceKind::ThingGroup, name)})
-    };
+    let ancestor = |name: &ThingGroupName| json!({"groupName": name, "groupArn": call.arn(ResourceKind::ThingGroup, name)});
     let ancestors = match record.ancestors.as_slice() {
         [] => None,
         names => Some(names.iter().map(ancestor).collect::<Vec<_>>()),

@@ -71,8 +71,12 @@ pub(super) async fn list(call: &Call) -> Result<Reply, ApiError> {
         attribute: match (name, value) {
             (Some(name), Some(value)) => Some((name, value.into())),
             (None, None) => None,
-            (Some(_), None) => return Err(ApiError::invalid("attributeValue", "is required with attributeName")),
-            (None, Some(_)) => return Err(ApiError::invalid("attributeName", "is required with attributeValue")),
+            (Some(_), None) => {
+                return Err(ApiError::invalid("attributeValue", "is required with attributeName"));
+            }
+            (None, Some(_)) => {
+                return Err(ApiError::invalid("attributeName", "is required with attributeValue"));
+            }
         },
         prefix: call.query("usePrefixAttributeValue").or_default()?,
     };
