@@ -9,7 +9,7 @@ const LONGEST_SECRET: usize = 40;
 /// An access key of an operator. `Debug` does not show the secret.
 #[derive(Clone)]
 pub struct AccessKey {
-    /// The public half: what `AWS_ACCESS_KEY_ID` holds. 1 to 128 letters, digits and `_`.
+    /// The public half: what `AWS_ACCESS_KEY_ID` holds. 1 to 128 printable ASCII characters without `/`, `,` and `=`.
     pub id: String,
     /// The secret half: what `AWS_SECRET_ACCESS_KEY` holds. 1 to 40 bytes.
     pub secret: zeroize::Zeroizing<String>,
@@ -28,10 +28,10 @@ impl AccessKeys {
     /// Says what is wrong with the first key that cannot work. Never shows a secret.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (index, key) in self.0.iter().enumerate() {
-            let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let legal = |c: char| c.is_ascii_graphic() && !"/,=".contains(c);
             if !(1..=128).contains(&key.id.len()) || !key.id.chars().all(legal) {
                 return Err(format!(
-                    "the access key id {:?} is not 1 to 128 letters, digits and underscores",
+                    "the access key id {:?} is not 1 to 128 printable ASCII characters without / , =",
                     key.id.chars().take(128).collect::<String>()
                 ));
             }
