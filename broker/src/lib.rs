@@ -3,6 +3,7 @@
 pub mod backend;
 mod config;
 pub mod message;
+mod router;
 mod server;
 pub mod session;
 pub mod topic;

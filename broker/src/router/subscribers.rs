@@ -1,0 +1,187 @@
+//! Who subscribes to one filter, and the choice of one member of a shared subscription.
+use super::dense_set::{DenseSet, Keyed};
+use crate::message::QoS;
+use crate::topic::Filter;
+use hashbrown::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the router knows of a subscriber: a number, and whether a message would find it.
+pub(crate) trait Subscriber: Keyed + Clone {
+    fn standing(&self) -> Standing;
+}
+
+/// Whether a message would find a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has a connection.
+    Online,
+    /// It will come back for what is queued.
+    Offline,
+    /// It is ending.
+    Gone,
+}
+
+/// One subscriber's subscription to one filter.
+#[derive(Clone)]
+pub(crate) struct Subscription<S> {
+    pub(crate) subscriber: S,
+    pub(crate) identifier: Option<NonZeroU32>,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+}
+
+impl<S: Keyed> Keyed for Subscription<S> {
+    fn key(&self) -> u64 {
+        self.subscriber.key()
+    }
+}
+
+/// One subscription that a topic matched.
+#[derive(Clone)]
+pub(crate) struct Match<S> {
+    pub(crate) subscriber: S,
+    /// The shared subscription for which the subscriber was chosen.
+    pub(crate) shared: Option<Arc<Filter>>,
+    pub(crate) identifier: Option<NonZeroU32>,
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+}
+
+/// All subscriptions that a topic matched. Keep it for the next topic: its memory is used again.
+pub(crate) struct Matches<S> {
+    pub(crate) all: Vec<Match<S>>,
+    /// Filters that contributed; with one only, nobody is there twice.
+    filters: usize,
+}
+
+impl<S> Matches<S> {
+    /// None yet, in this memory.
+    pub(crate) fn within(memory: Vec<Match<S>>) -> Self {
+        Self { all: memory, filters: 0 }
+    }
+}
+
+impl<S: Subscriber> Matches<S> {
+    /// Those of shared subscriptions come last, as each is a delivery of its own.
+    pub(super) fn put_the_same_subscriber_together(&mut self) {
+        if self.filters > 1 {
+            self.all.sort_unstable_by_key(|found| (found.shared.is_some(), found.subscriber.key()));
+        }
+    }
+}
+
+/// One topic's way through the trie.
+pub(super) struct Visit<'m, S> {
+    pub(super) publisher: Option<u64>,
+    pub(super) hash_matches_parent: bool,
+    pub(super) matches: &'m mut Matches<S>,
+}
+
+/// Who subscribes to one filter, alone or in groups.
+pub(super) struct Subscribers<S> {
+    single: DenseSet<Subscription<S>>,
+    groups: Option<Box<HashMap<Box<str>, Group<S>>>>,
+}
+
+/// The members of one shared subscription.
+struct Group<S> {
+    filter: Arc<Filter>,
+    members: DenseSet<Subscription<S>>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+}
+
+impl<S> Default for Subscribers<S> {
+    fn default() -> Self {
+        Self { single: DenseSet::default(), groups: None }
+    }
+}
+
+impl<S: Subscriber> Subscribers<S> {
+    pub(super) fn add(&mut self, filter: &Filter, subscription: Subscription<S>) -> bool {
+        let Some(name) = filter.group() else { return self.single.insert(subscription).is_some() };
+        let group = self.groups.get_or_insert_default().entry_ref(name).or_insert_with(|| Group {
+            filter: Arc::new(filter.clone()),
+            members: DenseSet::default(),
+            turn: AtomicUsize::new(0),
+        });
+        group.members.insert(subscription).is_some()
+    }
+
+    pub(super) fn remove(&mut self, filter: &Filter, key: u64) -> bool {
+        let Some(name) = filter.group() else { return self.single.remove(key).is_some() };
+        let Some(groups) = &mut self.groups else { return false };
+        let Some(group) = groups.get_mut(name) else { return false };
+        let removed = group.members.remove(key).is_some();
+        if group.members.is_empty() {
+            groups.remove(name);
+        }
+        if groups.is_empty() {
+            self.groups = None;
+        } else if groups.len() < groups.capacity() / 4 {
+            groups.shrink_to_fit();
+        }
+        removed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.groups.is_none()
+    }
+
+    pub(super) fn collect(&self, visit: &mut Visit<'_, S>) {
+        let all = &mut visit.matches.all;
+        let before = all.len();
+        for subscription in self.single.as_slice() {
+            if !(subscription.no_local && visit.publisher == Some(subscription.key())) {
+                all.push(subscription.matched(None));
+            }
+        }
+        if let Some(groups) = &self.groups {
+            all.extend(groups.values().filter_map(|group| group.choose(None)));
+        }
+        if all.len() > before {
+            visit.matches.filters += 1;
+        }
+    }
+
+    /// A member of the filter's group other than `except`.
+    pub(super) fn choose(&self, filter: &Filter, except: u64) -> Option<Match<S>> {
+        self.groups.as_ref()?.get(filter.group()?)?.choose(Some(except))
+    }
+}
+
+impl<S: Subscriber> Subscription<S> {
+    fn matched(&self, shared: Option<Arc<Filter>>) -> Match<S> {
+        Match {
+            subscriber: self.subscriber.clone(),
+            shared,
+            identifier: self.identifier,
+            qos: self.qos,
+            retain_as_published: self.retain_as_published,
+        }
+    }
+}
+
+impl<S: Subscriber> Group<S> {
+    /// Members in turn; one that is offline only if none is online.
+    fn choose(&self, except: Option<u64>) -> Option<Match<S>> {
+        let members = self.members.as_slice();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(members.len())?;
+        let (before, from) = members.split_at_checked(turn)?;
+        let mut second_best = None;
+        for member in from.iter().chain(before) {
+            if except == Some(member.key()) {
+                continue;
+            }
+            match member.subscriber.standing() {
+                Standing::Online => return Some(member.matched(Some(Arc::clone(&self.filter)))),
+                Standing::Offline => second_best = second_best.or(Some(member)),
+                Standing::Gone => {}
+            }
+        }
+        second_best.map(|member| member.matched(Some(Arc::clone(&self.filter))))
+    }
+}
