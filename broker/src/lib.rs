@@ -3,6 +3,7 @@
 pub mod backend;
 mod config;
 pub mod message;
+mod retained;
 mod router;
 mod server;
 pub mod session;
