@@ -60,6 +60,11 @@ impl Retained {
         Ok(())
     }
 
+    /// Whether there is none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.store.read().messages.len()

@@ -1,10 +1,20 @@
 //! The connection's side of an open session.
+use super::{Held, InFlight, Kept, RetainedScan, Session};
 use crate::backend::{
-    Close, PublishError, Published, SessionEnd, SubscribeError, SubscribeOptions, Subscribed,
+    Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
+    SubscribeOptions, Subscribed, Will,
 };
-use crate::message::{Delivery, Message, SessionId};
-use crate::session::InFlight;
+use crate::message::{Delivery, Message, QoS, SessionId};
+use crate::router::{Keyed, Subscription};
 use crate::topic::Filter;
+use jitp_provisioner::certs::CertificateId;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// Held by exactly one connection. Dropping it is [`SessionHandle::close`] with [`Close::ABRUPT`].
 ///
@@ -15,13 +25,33 @@ use crate::topic::Filter;
 /// loop wait_for_mail → drain(max) → for each: send; if QoS > 0: sent(packet id, delivery)
 ///      PUBACK → acknowledged(id)    PUBREC → received(id), send PUBREL    PUBCOMP → acknowledged(id)
 /// ```
+pub struct SessionHandle {
+    pub(crate) local: Arc<Local>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) kept: Kept,
+    pub(crate) held: HeldBy,
+    /// Let go of already.
+    pub(crate) closed: bool,
+}
+
+/// What the session's connection brought with it.
 #[derive(Debug)]
-pub struct SessionHandle {}
+pub(crate) struct HeldBy {
+    pub(crate) certificate: Option<CertificateId>,
+    pub(crate) version: crate::backend::ProtocolVersion,
+    pub(crate) expiry: Duration,
+    pub(crate) will: Option<Box<Will>>,
+    /// Most QoS 1 and 2 messages in flight towards the client.
+    pub(crate) window: u16,
+}
+
+/// Memory that is kept when nothing is in flight, in messages.
+const KEPT_CAPACITY: usize = 16;
 
 /// Why [`SessionHandle::wait_for_mail`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// [`SessionHandle::drain`] has something.
+    /// [`SessionHandle::drain`] is worth a call. It may still come back with nothing, when all had expired.
     Mail,
     /// The connection must end now: tell the client why, then close. Also stop writes that are stuck.
     Ended(SessionEnd),
@@ -30,85 +60,233 @@ pub enum Wake {
 impl SessionHandle {
     /// The session's id.
     pub fn id(&self) -> SessionId {
-        unimplemented!()
+        self.session.id
     }
 
     /// Publishes a message of this client; `publisher` is filled in. Returns the number of matches.
-    pub fn publish(&self, _message: Message) -> Result<Published, PublishError> {
-        unimplemented!()
+    pub fn publish(&self, mut message: Message) -> Result<Published, PublishError> {
+        message.publisher = Some(self.session.id);
+        self.local.publish(message)
     }
 
     /// Subscribes, or replaces the options of an existing subscription. Retained messages come with the next mail:
     /// send SUBACK before draining.
     pub async fn subscribe(
         &mut self,
-        _filter: &Filter,
-        _options: SubscribeOptions,
+        filter: &Filter,
+        options: SubscribeOptions,
     ) -> Result<Subscribed, SubscribeError> {
-        unimplemented!()
+        if options.no_local && filter.is_shared() {
+            return Err(SubscribeError::NoLocalOnShared { filter: filter.clone() });
+        }
+        let limit = self.local.options.subscriptions_per_session;
+        let subscriptions = &mut self.kept.subscriptions;
+        let count = subscriptions.len();
+        let existing = subscriptions.iter_mut().find(|held| held.filter == *filter);
+        let existed = existing.is_some();
+        match existing {
+            Some(held) => held.options = options,
+            None if count >= limit => return Err(SubscribeError::TooMany { limit }),
+            None => subscriptions.push(Held { filter: filter.clone(), options }),
+        }
+        let subscription = Subscription {
+            subscriber: Arc::clone(&self.session),
+            identifier: options.identifier,
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+        };
+        self.local.router.subscribe(filter, subscription);
+        let send_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !existed,
+            RetainHandling::DoNotSend => false,
+        };
+        if send_retained && !filter.is_shared() && !self.local.retained.is_empty() {
+            self.forget_scan(filter);
+            self.kept.scans.push_back(RetainedScan::new(filter, options));
+        }
+        Ok(Subscribed { granted: options.qos, existed })
     }
 
     /// Unsubscribes. Returns whether there was such a subscription. Messages that are queued already still come.
-    pub async fn unsubscribe(&mut self, _filter: &Filter) -> bool {
-        unimplemented!()
+    pub async fn unsubscribe(&mut self, filter: &Filter) -> bool {
+        let subscriptions = &mut self.kept.subscriptions;
+        let Some(position) = subscriptions.iter().position(|held| held.filter == *filter) else {
+            return false;
+        };
+        subscriptions.swap_remove(position);
+        self.forget_scan(filter);
+        self.local.router.unsubscribe(filter, &self.session)
+    }
+
+    fn forget_scan(&mut self, filter: &Filter) {
+        self.kept.scans.retain(|scan| scan.filter != *filter);
+    }
+
+    /// The session's subscriptions: those of a resumed one are in force again.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&Filter, SubscribeOptions)> {
+        self.kept.subscriptions.iter().map(|held| (&held.filter, held.options))
     }
 
     /// Waits until there is something to drain that the window allows, or the connection must end. Cancel-safe; an end is
     /// reported before mail and again on every call.
     pub async fn wait_for_mail(&self) -> Wake {
-        unimplemented!()
+        let window_open = self.room() > 0;
+        let scan_ready =
+            self.kept.scans.front().is_some_and(|scan| window_open || scan.options.qos == QoS::AtMostOnce);
+        poll_fn(|context| match self.session.poll_mail(context, window_open) {
+            Poll::Ready(Some(end)) => Poll::Ready(Wake::Ended(end)),
+            Poll::Ready(None) => Poll::Ready(Wake::Mail),
+            Poll::Pending if scan_ready => Poll::Ready(Wake::Mail),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// The end, if the connection must end.
     pub fn ended(&self) -> Option<SessionEnd> {
-        unimplemented!()
+        self.session.ended()
     }
 
     /// Appends up to `max` deliveries to `mail`, in order, not more of QoS 1 and 2 than the window has room for:
     /// min(client's Receive Maximum, ours) less what is in flight. Everything with QoS > 0 must be sent and
     /// reported by [`SessionHandle::sent`] before the next call. Expired messages are left out.
-    pub fn drain(&mut self, _max: usize, _mail: &mut Vec<Delivery>) {
-        unimplemented!()
+    pub fn drain(&mut self, max: usize, mail: &mut Vec<Delivery>) {
+        let mut room = self.room();
+        let before = mail.len();
+        self.drain_retained(max, &mut room, mail);
+        let left = max.saturating_sub(mail.len() - before);
+        if left > 0 {
+            let expired = self.session.drain(left, &mut room, mail);
+            self.local.dropped.expired(expired);
+        }
+    }
+
+    fn drain_retained(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
+        let key = self.session.id;
+        let end = mail.len().saturating_add(max);
+        while let Some(RetainedScan { options, scan, .. }) = self.kept.scans.front_mut() {
+            let through = self.local.retained.scan(scan, &mut |message| {
+                if options.no_local && message.publisher == Some(key) {
+                    return ControlFlow::Continue(());
+                }
+                let qos = message.qos.min(options.qos);
+                let confirmed = qos > QoS::AtMostOnce;
+                if mail.len() >= end || (confirmed && *room == 0) {
+                    return ControlFlow::Break(());
+                }
+                *room -= usize::from(confirmed);
+                mail.push(Delivery {
+                    message: Arc::clone(message),
+                    qos,
+                    retain: true,
+                    subscription_identifiers: options.identifier.into(),
+                    shared: None,
+                });
+                ControlFlow::Continue(())
+            });
+            if !through {
+                return;
+            }
+            self.kept.scans.pop_front();
+        }
+    }
+
+    /// How many more QoS 1 and 2 messages may be in flight.
+    fn room(&self) -> usize {
+        usize::from(self.held.window).saturating_sub(self.kept.in_flight.len())
     }
 
     /// A QoS 1 or 2 delivery was written with this packet id.
-    pub fn sent(&mut self, _packet_id: u16, _delivery: Delivery) {
-        unimplemented!()
+    pub fn sent(&mut self, packet_id: u16, delivery: Delivery) {
+        self.kept.in_flight.push_back(InFlight::Publish { packet_id, delivery });
     }
 
     /// PUBREC came. Returns whether that packet id is in flight with QoS 2. A PUBREC with an error code (>= 0x80) is
     /// [`SessionHandle::acknowledged`] instead.
-    pub fn received(&mut self, _packet_id: u16) -> bool {
-        unimplemented!()
+    pub fn received(&mut self, packet_id: u16) -> bool {
+        let found = self.kept.in_flight.iter_mut().find(|sent| sent.packet_id() == packet_id);
+        match found {
+            Some(InFlight::Publish { delivery, .. }) if delivery.qos < QoS::ExactlyOnce => false,
+            Some(sent) => {
+                *sent = InFlight::Release { packet_id };
+                true
+            }
+            None => false,
+        }
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.
-    pub fn acknowledged(&mut self, _packet_id: u16) -> bool {
-        unimplemented!()
+    pub fn acknowledged(&mut self, packet_id: u16) -> bool {
+        let in_flight = &mut self.kept.in_flight;
+        let Some(position) = in_flight.iter().position(|sent| sent.packet_id() == packet_id) else {
+            return false;
+        };
+        in_flight.remove(position);
+        if in_flight.is_empty() && in_flight.capacity() > KEPT_CAPACITY {
+            *in_flight = VecDeque::new();
+        }
+        true
     }
 
     /// What is in flight, in the order of sending. After opening: what to send again first.
     pub fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
-        std::iter::empty()
+        self.kept.in_flight.iter()
     }
 
     /// A QoS 2 PUBLISH came with this packet id. Returns whether it is new: only then publish it. Answer PUBREC always.
-    pub fn begin_exactly_once(&mut self, _packet_id: u16) -> bool {
-        unimplemented!()
+    pub fn begin_exactly_once(&mut self, packet_id: u16) -> bool {
+        self.kept.exactly_once.insert(packet_id)
     }
 
     /// PUBREL came. Returns whether the packet id was known. Answer PUBCOMP (0x92 if not known).
-    pub fn end_exactly_once(&mut self, _packet_id: u16) -> bool {
-        unimplemented!()
+    pub fn end_exactly_once(&mut self, packet_id: u16) -> bool {
+        self.kept.exactly_once.remove(&packet_id)
     }
 
     /// Packet ids of QoS 2 messages that came and were not released yet.
     pub fn exactly_once(&self) -> impl Iterator<Item = u16> {
-        std::iter::empty()
+        self.kept.exactly_once.iter().copied()
     }
 
     /// Lets go of the session: it ends, or waits for the client's return until it expires.
-    pub fn close(self, _how: Close) {
-        unimplemented!()
+    pub fn close(mut self, how: Close) {
+        self.let_go(how);
+    }
+
+    fn let_go(&mut self, how: Close) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let (prevent_will, discard) = match self.session.ended() {
+            Some(SessionEnd::Administrative { prevent_will, clean_session }) => (prevent_will, clean_session),
+            _ => (false, false),
+        };
+        let expiry = how.session_expiry.unwrap_or(self.held.expiry).min(self.local.options.session_expiry);
+        let publish_will = how.publish_will && !prevent_will;
+        self.local.leave(Leaving {
+            session: Arc::clone(&self.session),
+            kept: std::mem::take(&mut self.kept),
+            certificate: self.held.certificate,
+            version: self.held.version,
+            will: self.held.will.take().filter(|_| publish_will),
+            expiry: if discard { Duration::ZERO } else { expiry },
+        });
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.let_go(Close::ABRUPT);
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle")
+            .field("client_id", &self.session.client_id)
+            .field("key", &self.session.key())
+            .finish_non_exhaustive()
     }
 }

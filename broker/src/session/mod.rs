@@ -2,6 +2,94 @@
 
 mod handle;
 mod in_flight;
+mod mailbox;
 
+pub(crate) use handle::HeldBy;
 pub use handle::{SessionHandle, Wake};
 pub use in_flight::InFlight;
+pub(crate) use mailbox::{Bounds, Pushed};
+
+use crate::backend::SubscribeOptions;
+use crate::message::SessionId;
+use crate::retained::Scan;
+use crate::router::{Keyed, Standing, Subscriber};
+use crate::topic::Filter;
+use mailbox::Mailbox;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A session as others see it: a name and a mailbox. The rest of its state is with whoever holds it, the connection or,
+/// between connections, the directory: see [`Kept`].
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) client_id: Arc<str>,
+    /// A copy of the mailbox's [`Standing`], to be read without its lock.
+    standing: AtomicU8,
+    mailbox: Mutex<Mailbox>,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, client_id: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            client_id,
+            standing: AtomicU8::new(Standing::Online as u8),
+            mailbox: Mutex::default(),
+        })
+    }
+}
+
+impl Keyed for Arc<Session> {
+    fn key(&self) -> u64 {
+        self.id.0.get()
+    }
+}
+
+impl Subscriber for Arc<Session> {
+    fn standing(&self) -> Standing {
+        const ONLINE: u8 = Standing::Online as u8;
+        const OFFLINE: u8 = Standing::Offline as u8;
+        match self.standing.load(Ordering::Relaxed) {
+            ONLINE => Standing::Online,
+            OFFLINE => Standing::Offline,
+            _ => Standing::Gone,
+        }
+    }
+}
+
+/// What only the holder of a session needs. It is handed from one connection to the next, so it needs no lock.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) subscriptions: SmallVec<[Held; 1]>,
+    /// Towards the client, in the order of sending.
+    pub(crate) in_flight: VecDeque<InFlight>,
+    /// From the client: QoS 2 packet ids that are not released yet.
+    pub(crate) exactly_once: BTreeSet<u16>,
+    /// Retained messages that are still to be sent.
+    pub(crate) scans: VecDeque<RetainedScan>,
+}
+
+/// One subscription of a session.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) filter: Filter,
+    pub(crate) options: SubscribeOptions,
+}
+
+/// Retained messages on their way to a new subscription.
+#[derive(Debug)]
+pub(crate) struct RetainedScan {
+    pub(crate) filter: Filter,
+    pub(crate) options: SubscribeOptions,
+    pub(crate) scan: Scan,
+}
+
+impl RetainedScan {
+    fn new(filter: &Filter, options: SubscribeOptions) -> Self {
+        Self { filter: filter.clone(), options, scan: Scan::new(filter.path()) }
+    }
+}

@@ -4,10 +4,20 @@
 //! and closes. Identity, permissions, reserved topics and events are above the seam. What is here is local; a relay to
 //! a broker that the user already runs would offer the same surface, and so would sessions on disk: that is why
 //! opening, subscribing and unsubscribing are `async`.
+mod directory;
+mod dropped;
+mod lifecycle;
+mod local;
+mod timers;
+
+pub(crate) use lifecycle::Leaving;
+pub(crate) use local::Local;
+
 use crate::message::{Message, QoS};
 use crate::session::SessionHandle;
 use crate::topic::Filter;
 use jitp_provisioner::certs::CertificateId;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,47 +65,56 @@ impl BackendOptions {
 
 /// Sessions, routing and retained messages of this process. Cheap to clone; all clones are the same backend.
 #[derive(Clone)]
-pub struct Backend {}
+pub struct Backend {
+    local: Arc<Local>,
+}
 
 impl Backend {
     /// An empty backend. Call within a tokio runtime: one task there minds all expiries, until the last clone and the
     /// last handle are gone.
-    pub fn start(_options: BackendOptions) -> Self {
-        unimplemented!()
+    pub fn start(options: BackendOptions) -> Self {
+        Self { local: Local::start(options) }
     }
 
     /// Opens the session of a client id for a connection that is authorised already.
     ///
     /// If another connection holds it, that one is told ([`SessionEnd::TakenOver`]) and this call waits until it let go,
     /// so that what is in flight is handed over. Cancel-safe.
-    pub async fn open(&self, _request: OpenRequest) -> Result<Opened, OpenError> {
-        unimplemented!()
+    pub async fn open(&self, request: OpenRequest) -> Result<Opened, OpenError> {
+        self.local.open(request).await
     }
 
     /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
-    pub fn publish(&self, _message: Message) -> Result<Published, PublishError> {
-        unimplemented!()
+    pub fn publish(&self, message: Message) -> Result<Published, PublishError> {
+        self.local.publish(message)
     }
 
     /// Ends the connection of a client id. Returns whether there was one. With [`SessionEnd::Administrative`] and
     /// `clean_session` the session goes too, also if it was offline.
-    pub fn disconnect(&self, _client_id: &str, _end: SessionEnd) -> bool {
-        unimplemented!()
+    pub fn disconnect(&self, client_id: &str, end: SessionEnd) -> bool {
+        self.local.disconnect(client_id, end)
     }
 
-    /// Ends all connections of a certificate. Returns how many.
-    pub fn disconnect_certificate(&self, _certificate: CertificateId, _end: SessionEnd) -> usize {
-        unimplemented!()
+    /// Ends all connections of a certificate. Returns how many. A connection that is being opened meanwhile may be missed:
+    /// whoever opens looks at the certificate's status once more afterwards.
+    pub fn disconnect_certificate(&self, certificate: CertificateId, end: SessionEnd) -> usize {
+        self.local.disconnect_certificate(certificate, end)
     }
 
     /// Ends all connections. Returns how many.
-    pub fn disconnect_all(&self, _end: SessionEnd) -> usize {
-        unimplemented!()
+    pub fn disconnect_all(&self, end: SessionEnd) -> usize {
+        self.local.disconnect_all(end)
     }
 
     /// What there is now.
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.local.counts()
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -289,3 +308,6 @@ pub struct Counts {
     /// Retained messages.
     pub retained: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! How a session begins, changes hands, waits and ends.
+use super::directory::{Parked, Slot};
+use super::timers::{Timer, after};
+use super::{Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Will};
+use crate::message::{Delivery, QoS, SessionId};
+use crate::session::{HeldBy, InFlight, Kept, Session, SessionHandle};
+use hashbrown::hash_table::Entry;
+use jitp_provisioner::certs::CertificateId;
+use std::num::NonZeroU64;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// What a connection leaves behind.
+pub(crate) struct Leaving {
+    pub(crate) session: Arc<Session>,
+    pub(crate) kept: Kept,
+    pub(crate) certificate: Option<CertificateId>,
+    pub(crate) version: ProtocolVersion,
+    /// `None` also if it must not be published.
+    pub(crate) will: Option<Box<Will>>,
+    /// Zero: the session ends now.
+    pub(crate) expiry: Duration,
+}
+
+/// What asking for a session led to.
+enum Asked {
+    /// It is the caller's. `ended` is its predecessor, discarded by a clean start.
+    Granted {
+        session: Arc<Session>,
+        kept: Option<Kept>,
+        ended: Option<(Arc<Session>, Parked)>,
+    },
+    /// Its holder was told to let go.
+    Wait,
+    Refused(OpenError),
+}
+
+impl Local {
+    pub(super) async fn open(self: &Arc<Self>, request: OpenRequest) -> Result<Opened, OpenError> {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
+        let patience = after(self.options.takeover_patience);
+        let shard = self.directory.shard(&request.client_id);
+        loop {
+            // Enabled before looking, so that a release in between is not missed.
+            let mut released = pin!(shard.released.notified());
+            released.as_mut().enable();
+            match self.ask(&request, ticket) {
+                Asked::Granted { session, kept, ended } => {
+                    return Ok(self.granted(request, session, kept, ended));
+                }
+                Asked::Refused(error) => return Err(error),
+                Asked::Wait => {}
+            }
+            if timeout_at(patience, released).await.is_err() {
+                return Err(OpenError::StillHeld);
+            }
+        }
+    }
+
+    fn ask(&self, request: &OpenRequest, ticket: u64) -> Asked {
+        self.directory.with_entry(&request.client_id, |entry| {
+            let mut slot = match entry {
+                Entry::Vacant(vacancy) => {
+                    let session = self.new_session(&request.client_id);
+                    vacancy.insert(Slot::held(Arc::clone(&session), ticket));
+                    return Asked::Granted { session, kept: None, ended: None };
+                }
+                Entry::Occupied(slot) => slot,
+            };
+            let slot = slot.get_mut();
+            if slot.contender > ticket {
+                return Asked::Refused(OpenError::Superseded);
+            }
+            slot.contender = ticket;
+            let Some(parked) = slot.parked.take() else {
+                slot.session.end(SessionEnd::TakenOver);
+                return Asked::Wait;
+            };
+            self.timers.cancel(parked.timer);
+            self.offline.fetch_sub(1, Ordering::Relaxed);
+            let carried = self.options.carry_over_versions || parked.version == request.version;
+            if request.clean_start || !carried || parked.expires_at <= Instant::now() {
+                let session = self.new_session(&request.client_id);
+                let old = std::mem::replace(&mut slot.session, Arc::clone(&session));
+                return Asked::Granted { session, kept: None, ended: Some((old, *parked)) };
+            }
+            // A will that still waits for its delay is not sent: the client is back in time.
+            slot.session.go_online();
+            Asked::Granted { session: Arc::clone(&slot.session), kept: Some(parked.kept), ended: None }
+        })
+    }
+
+    fn granted(
+        self: &Arc<Self>,
+        request: OpenRequest,
+        session: Arc<Session>,
+        kept: Option<Kept>,
+        ended: Option<(Arc<Session>, Parked)>,
+    ) -> Opened {
+        self.online.fetch_add(1, Ordering::Relaxed);
+        if let Some(certificate) = request.certificate {
+            self.directory.add_to_certificate(certificate, &session);
+        }
+        if let Some((old, parked)) = ended {
+            self.finish(&old, parked.kept, parked.will.map(|(_, will)| will));
+        }
+        let session_expiry = request.session_expiry.min(self.options.session_expiry);
+        let session_present = kept.is_some();
+        let session = SessionHandle {
+            local: Arc::clone(self),
+            session,
+            kept: kept.unwrap_or_default(),
+            held: HeldBy {
+                certificate: request.certificate,
+                version: request.version,
+                expiry: session_expiry,
+                will: request.will.map(Box::new),
+                window: request.receive_maximum.min(self.options.receive_maximum).max(1),
+            },
+            closed: false,
+        };
+        Opened { session, session_present, session_expiry }
+    }
+
+    fn new_session(&self, client_id: &Arc<str>) -> Arc<Session> {
+        let made = self.sessions_made.fetch_add(1, Ordering::Relaxed);
+        Session::new(SessionId(NonZeroU64::MIN.saturating_add(made)), Arc::clone(client_id))
+    }
+
+    /// A connection lets go of its session.
+    pub(crate) fn leave(&self, leaving: Leaving) {
+        let Leaving { session, kept, certificate, version, will, expiry } = leaving;
+        if let Some(certificate) = certificate {
+            self.directory.remove_from_certificate(certificate, &session);
+        }
+        self.online.fetch_sub(1, Ordering::Relaxed);
+        if expiry.is_zero() {
+            self.finish(&session, kept, will);
+            self.directory.with_session(&session, |slot| drop(slot.remove()));
+        } else {
+            self.park(&session, kept, version, will, expiry);
+        }
+        self.directory.shard(&session.client_id).released.notify_waiters();
+    }
+
+    fn park(
+        &self,
+        session: &Arc<Session>,
+        mut kept: Kept,
+        version: ProtocolVersion,
+        will: Option<Box<Will>>,
+        expiry: Duration,
+    ) {
+        let queued = session.go_offline();
+        self.share_out(session, &mut kept, queued);
+        let expires_at = after(expiry);
+        let delayed = match will {
+            Some(will) if will.delay.is_zero() => {
+                self.publish_will(session, will);
+                None
+            }
+            Some(will) => Some((after(will.delay).min(expires_at), will)),
+            None => None,
+        };
+        let discarded = self.directory.with_session(session, |mut slot| {
+            if matches!(session.ended(), Some(SessionEnd::Administrative { clean_session: true, .. })) {
+                // An operator asked for it while the connection was leaving.
+                slot.remove();
+                return Some((kept, delayed));
+            }
+            let at = delayed.as_ref().map_or(expires_at, |(at, _)| *at);
+            let timer = self.timers.set(at, Arc::clone(session));
+            self.offline.fetch_add(1, Ordering::Relaxed);
+            slot.get_mut().parked =
+                Some(Box::new(Parked { kept, version, expires_at, will: delayed, timer }));
+            None
+        });
+        if let Some((kept, will)) = discarded.flatten() {
+            self.finish(session, kept, will.map(|(_, will)| will));
+        }
+    }
+
+    /// What came by shared subscriptions goes to other members that are online, except QoS 2 that was sent already. The rest
+    /// waits for this one's return.
+    fn share_out(&self, session: &Arc<Session>, kept: &mut Kept, queued: Vec<Delivery>) {
+        for sent in std::mem::take(&mut kept.in_flight) {
+            match sent {
+                InFlight::Publish { packet_id, delivery }
+                    if delivery.shared.is_some() && delivery.qos == QoS::AtLeastOnce =>
+                {
+                    if let Err(delivery) = self.pass_on(delivery, session, true) {
+                        kept.in_flight.push_back(InFlight::Publish { packet_id, delivery });
+                    }
+                }
+                sent => kept.in_flight.push_back(sent),
+            }
+        }
+        for delivery in queued {
+            if let Err(delivery) = self.pass_on(delivery, session, true) {
+                self.put_back(session, delivery);
+            }
+        }
+    }
+
+    /// A session is over: its subscriptions go, its will is published whatever its delay.
+    fn finish(&self, session: &Arc<Session>, kept: Kept, will: Option<Box<Will>>) {
+        let queued = session.finish();
+        for held in &kept.subscriptions {
+            self.router.unsubscribe(&held.filter, session);
+        }
+        if let Some(will) = will {
+            self.publish_will(session, will);
+        }
+        let sent = kept.in_flight.into_iter().filter_map(|sent| match sent {
+            InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce => Some(delivery),
+            _ => None,
+        });
+        for delivery in sent.chain(queued).filter(|delivery| delivery.shared.is_some()) {
+            if self.pass_on(delivery, session, false).is_err() {
+                self.dropped.no_member();
+            }
+        }
+    }
+
+    fn publish_will(&self, session: &Session, will: Box<Will>) {
+        if let Err(error) = self.publish(will.into_message(session)) {
+            tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
+        }
+    }
+
+    /// A timer fired: a will is due, or the session has expired, or neither any more.
+    pub(super) fn attend(&self, timer: Timer, session: &Arc<Session>) {
+        let now = Instant::now();
+        let due = self.directory.with_session(session, |mut slot| {
+            let parked = slot.get_mut().parked.as_mut().filter(|parked| parked.timer == timer)?;
+            if parked.expires_at <= now {
+                self.offline.fetch_sub(1, Ordering::Relaxed);
+                return Some((slot.remove().0.parked, None));
+            }
+            parked.timer = self.timers.set(parked.expires_at, Arc::clone(session));
+            Some((None, parked.will.take().map(|(_, will)| will)))
+        });
+        match due.flatten() {
+            Some((Some(expired), _)) => {
+                self.finish(session, expired.kept, expired.will.map(|(_, will)| will));
+            }
+            Some((None, Some(will))) => self.publish_will(session, will),
+            Some((None, None)) | None => {}
+        }
+    }
+
+    pub(super) fn disconnect(&self, client_id: &str, end: SessionEnd) -> bool {
+        let discard = matches!(end, SessionEnd::Administrative { clean_session: true, .. });
+        let prevent_will = matches!(end, SessionEnd::Administrative { prevent_will: true, .. });
+        let (connected, ended) = self.directory.with_entry(client_id, |entry| {
+            let Entry::Occupied(slot) = entry else { return (false, None) };
+            if slot.get().parked.is_none() {
+                slot.get().session.end(end);
+                return (true, None);
+            }
+            (false, discard.then(|| slot.remove().0))
+        });
+        if let Some(Slot { session, parked: Some(parked), .. }) = ended {
+            self.timers.cancel(parked.timer);
+            self.offline.fetch_sub(1, Ordering::Relaxed);
+            let will = parked.will.filter(|_| !prevent_will).map(|(_, will)| will);
+            self.finish(&session, parked.kept, will);
+        }
+        connected
+    }
+
+    pub(super) fn disconnect_certificate(&self, certificate: CertificateId, end: SessionEnd) -> usize {
+        let sessions = self.directory.of_certificate(certificate);
+        sessions.iter().for_each(|session| session.end(end));
+        sessions.len()
+    }
+
+    pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {
+        let mut count = 0;
+        self.directory.for_each(|slot| {
+            if slot.parked.is_none() {
+                slot.session.end(end);
+                count += 1;
+            }
+        });
+        count
+    }
+}
