@@ -112,18 +112,37 @@ impl Tx {
     /// All rows with this prefix, in key order. For prefixes that are short by rule: nothing may be added, written or
     /// deleted there until the commit.
     pub(crate) async fn rows(&mut self, table: Table, prefix: &[u8]) -> Result<Vec<(Key, Vec<u8>)>> {
-        let range = KeyRange::prefix(prefix);
-        let stored = self.store.scan(table, &range, MOST_ROWS + 1, Direction::Ascending).await?;
-        if stored.len() > MOST_ROWS {
-            return Err(RegistryError::Internal(format!(
-                "more than {MOST_ROWS} rows start with \"{}\" in the registry's table {:?}",
-                prefix.escape_ascii(),
-                table.name()
-            )));
+        let (rows, complete) = self.first_rows(table, prefix, MOST_ROWS).await?;
+        if complete {
+            return Ok(rows);
         }
-        let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
-        self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
-        Ok(self.with_own_writes(table, prefix, stored))
+        Err(RegistryError::Internal(format!(
+            "more than {MOST_ROWS} rows start with \"{}\" in the registry's table {:?}",
+            prefix.escape_ascii(),
+            table.name()
+        )))
+    }
+    /// The first rows with this prefix, and whether these are all. If they are, nothing may be added, written or deleted
+    /// there until the commit; if not, these rows must stay as they are.
+    pub(crate) async fn first_rows(
+        &mut self,
+        table: Table,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<(Vec<(Key, Vec<u8>)>, bool)> {
+        let range = KeyRange::prefix(prefix);
+        let mut stored = self.store.scan(table, &range, limit + 1, Direction::Ascending).await?;
+        let complete = stored.len() <= limit;
+        if complete {
+            let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
+            self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
+        } else {
+            stored.truncate(limit);
+            for (key, row) in &stored {
+                self.reads.entry((table, key.clone())).or_insert_with(|| Some(row.clone()));
+            }
+        }
+        Ok((self.with_own_writes(table, prefix, stored), complete))
     }
     /// Some row with this prefix: it stays until the commit, or, if there is none, none comes until the commit.
     pub(crate) async fn any_row(&mut self, table: Table, prefix: &[u8]) -> Result<Option<(Key, Vec<u8>)>> {

@@ -1,0 +1,278 @@
+//! Static thing groups (`spec/control-plane.md` section 6).
+use super::page::{Page, PageRequest, name_in_key, page, strange_key};
+use super::things::check_version;
+use super::{Registry, Result, attributes, description, policy_attachments};
+use crate::arn::ResourceKind;
+use crate::change::{Change, Operation};
+use crate::error::RegistryError;
+use crate::names::{AttributeName, AttributeValue, ThingGroupName, ThingName};
+use crate::records::{PolicyTarget, ThingGroupRecord, ThingRecord};
+use crate::store::{Key, Table};
+use crate::stored::{Stored, composed_key, key_prefix};
+use crate::transact::transact;
+use crate::tx::Tx;
+use std::collections::BTreeMap;
+
+const MOST_LEVELS: usize = 7;
+const MOST_CHILDREN: usize = 100;
+const MOST_GROUPS_OF_THING: usize = 10;
+/// Memberships that one commit removes when a group is deleted: a group may have millions.
+const REMOVED_AT_ONCE: usize = 200;
+
+/// What a new group is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CreateThingGroup {
+    pub parent: Option<ThingGroupName>,
+    pub description: Option<String>,
+    pub attributes: BTreeMap<AttributeName, AttributeValue>,
+}
+
+/// Creates a group, under its parent if it names one.
+pub(crate) async fn create(
+    tx: &mut Tx,
+    name: &ThingGroupName,
+    group: &CreateThingGroup,
+) -> Result<ThingGroupRecord> {
+    description::check("thing group", group.description.as_deref(), 2028)?;
+    attributes::check_of_group(&group.attributes)?;
+    if let Some(known) = tx.get::<ThingGroupRecord>(name).await? {
+        return Err(RegistryError::AlreadyExists {
+            kind: ThingGroupRecord::KIND,
+            id: known.thing_group_id,
+            arn: tx.arn(ResourceKind::ThingGroup, name.as_str()).to_string(),
+            hint: format!(" under the name {name}"),
+        });
+    }
+    let parent = match &group.parent {
+        Some(parent) => Some(check_parent(tx, parent).await?),
+        None => None,
+    };
+    let mut ancestors = Vec::new();
+    if let Some(parent) = &parent {
+        ancestors.clone_from(&parent.ancestors);
+        ancestors.push(parent.name.clone());
+    }
+    let record = ThingGroupRecord {
+        name: name.clone(),
+        thing_group_id: uuid::Uuid::new_v4().to_string(),
+        parent: group.parent.clone(),
+        ancestors,
+        description: group.description.clone(),
+        attributes: group.attributes.clone(),
+        version: 1,
+        created_at: tx.now(),
+    };
+    tx.put(&record)?;
+    let parent_ids = ids_of_ancestors(tx, &record).await?;
+    tx.record(Change::ThingGroup { operation: Operation::Created, group: record.clone(), parent_ids });
+    if let Some(parent) = &parent {
+        tx.put_row(Table::ChildGroups, composed_key([parent.name.as_str(), name.as_str()]), Vec::new());
+        tx.record(hierarchy(true, parent, &record));
+    }
+    Ok(record)
+}
+
+/// Deletes a group without children, its policy attachments and memberships with it; memberships some at a time.
+/// `false`: there are more, do it again. A missing group is a success.
+pub(crate) async fn delete_some(
+    tx: &mut Tx,
+    name: &ThingGroupName,
+    expected_version: Option<u64>,
+) -> Result<bool> {
+    let Some(group) = tx.get::<ThingGroupRecord>(name).await? else { return Ok(true) };
+    check_version("thing group", name.as_str(), group.version, expected_version)?;
+    if !tx.is_empty(Table::ChildGroups, &key_prefix(name.as_str())).await? {
+        return Err(RegistryError::InvalidRequest(format!(
+            "thing group {name} has child groups: delete them before deleting it"
+        )));
+    }
+    let prefix = key_prefix(name.as_str());
+    let (members, all) = tx.first_rows(Table::ThingsOfGroup, &prefix, REMOVED_AT_ONCE).await?;
+    for (key, _) in members {
+        let table = Table::ThingsOfGroup;
+        let thing: ThingName = name_in_key(table, key.strip_prefix(prefix.as_slice()).unwrap_or(&key))?;
+        let thing: ThingRecord = tx.get(&thing).await?.ok_or_else(|| strange_key(table, &key))?;
+        set_membership(tx, &thing, &group, false);
+    }
+    if !all {
+        return Ok(false);
+    }
+    let target = PolicyTarget::ThingGroup(name.clone());
+    for policy in policy_attachments::policies_of(tx, &target).await? {
+        policy_attachments::detach(tx, &policy, &target).await?;
+    }
+    if let Some(parent) = &group.parent {
+        let parent: ThingGroupRecord = tx.require(parent).await?;
+        tx.delete_row(Table::ChildGroups, composed_key([parent.name.as_str(), name.as_str()]));
+        tx.record(hierarchy(false, &parent, &group));
+    }
+    let parent_ids = ids_of_ancestors(tx, &group).await?;
+    tx.delete::<ThingGroupRecord>(name);
+    tx.record(Change::ThingGroup { operation: Operation::Deleted, group, parent_ids });
+    Ok(true)
+}
+
+/// Adds a thing to a group; again is no change.
+pub(crate) async fn add(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
+    let thing: ThingRecord = tx.require(thing).await?;
+    let group: ThingGroupRecord = tx.require(group).await?;
+    let present = groups_of(tx, &thing.name).await?;
+    if present.contains(&group.name) {
+        return Ok(());
+    }
+    if present.len() >= MOST_GROUPS_OF_THING {
+        return Err(RegistryError::InvalidRequest(format!(
+            "thing {} is in {} thing groups, and {MOST_GROUPS_OF_THING} are allowed: remove it from one first",
+            thing.name,
+            present.len()
+        )));
+    }
+    for other in present {
+        let other: ThingGroupRecord = tx.require(&other).await?;
+        if root(&other) == root(&group) {
+            return Err(RegistryError::InvalidRequest(format!(
+                "thing {} is in thing group {}, which is in the same hierarchy as {} (under {}): remove it from there \
+                 first",
+                thing.name,
+                other.name,
+                group.name,
+                root(&group)
+            )));
+        }
+    }
+    set_membership(tx, &thing, &group, true);
+    Ok(())
+}
+
+/// Removes a thing from a group; it need not be in it.
+pub(crate) async fn remove(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
+    let thing: ThingRecord = tx.require(thing).await?;
+    let group: ThingGroupRecord = tx.require(group).await?;
+    if groups_of(tx, &thing.name).await?.contains(&group.name) {
+        set_membership(tx, &thing, &group, false);
+    }
+    Ok(())
+}
+
+/// The groups that a thing is in, by name; at most 10.
+pub(crate) async fn groups_of(tx: &mut Tx, thing: &ThingName) -> Result<Vec<ThingGroupName>> {
+    let prefix = key_prefix(thing.as_str());
+    let rows = tx.rows(Table::GroupsOfThing, &prefix).await?;
+    rows.iter()
+        .map(|(key, _)| name_in_key(Table::GroupsOfThing, key.strip_prefix(prefix.as_slice()).unwrap_or(key)))
+        .collect()
+}
+
+async fn check_parent(tx: &mut Tx, name: &ThingGroupName) -> Result<ThingGroupRecord> {
+    let Some(parent) = tx.get::<ThingGroupRecord>(name).await? else {
+        return Err(RegistryError::InvalidRequest(format!(
+            "the parent thing group {name} does not exist: create it first"
+        )));
+    };
+    if parent.ancestors.len() + 2 > MOST_LEVELS {
+        return Err(RegistryError::InvalidRequest(format!(
+            "thing group {name} is on level {}, and {MOST_LEVELS} levels are allowed: choose a parent higher up",
+            parent.ancestors.len() + 1
+        )));
+    }
+    let children = tx.rows(Table::ChildGroups, &key_prefix(name.as_str())).await?.len();
+    if children >= MOST_CHILDREN {
+        return Err(RegistryError::InvalidRequest(format!(
+            "thing group {name} has {children} child groups, and {MOST_CHILDREN} are allowed: choose another parent"
+        )));
+    }
+    Ok(parent)
+}
+
+async fn ids_of_ancestors(tx: &mut Tx, group: &ThingGroupRecord) -> Result<Vec<String>> {
+    let mut ids = Vec::with_capacity(group.ancestors.len());
+    for ancestor in &group.ancestors {
+        ids.push(tx.require::<ThingGroupRecord>(ancestor).await?.thing_group_id);
+    }
+    Ok(ids)
+}
+
+fn set_membership(tx: &mut Tx, thing: &ThingRecord, group: &ThingGroupRecord, added: bool) {
+    let (thing_name, group_name) = (thing.name.as_str(), group.name.as_str());
+    let rows: [(Table, Key); 2] = [
+        (Table::ThingsOfGroup, composed_key([group_name, thing_name])),
+        (Table::GroupsOfThing, composed_key([thing_name, group_name])),
+    ];
+    for (table, key) in rows {
+        if added {
+            tx.put_row(table, key, Vec::new());
+        } else {
+            tx.delete_row(table, key);
+        }
+    }
+    tx.record(Change::ThingGroupMembership {
+        added,
+        group: group.name.clone(),
+        group_id: group.thing_group_id.clone(),
+        thing: thing.name.clone(),
+        thing_id: thing.thing_id.clone(),
+    });
+}
+
+fn hierarchy(added: bool, parent: &ThingGroupRecord, child: &ThingGroupRecord) -> Change {
+    Change::ThingGroupHierarchy {
+        added,
+        parent: parent.name.clone(),
+        parent_id: parent.thing_group_id.clone(),
+        child: child.name.clone(),
+        child_id: child.thing_group_id.clone(),
+    }
+}
+
+/// The top of a group's hierarchy.
+fn root(group: &ThingGroupRecord) -> &ThingGroupName {
+    group.ancestors.first().unwrap_or(&group.name)
+}
+
+impl Registry {
+    /// CreateThingGroup.
+    pub async fn create_thing_group(
+        &self,
+        name: ThingGroupName,
+        parent: Option<ThingGroupName>,
+        description: Option<String>,
+        attributes: BTreeMap<AttributeName, AttributeValue>,
+    ) -> Result<ThingGroupRecord> {
+        let group = CreateThingGroup { parent, description, attributes };
+        transact!(self, |tx| create(tx, &name, &group))
+    }
+    /// DescribeThingGroup.
+    pub async fn thing_group(&self, name: &ThingGroupName) -> Result<ThingGroupRecord> {
+        self.begin().require(name).await
+    }
+    /// DeleteThingGroup. A large group loses its members over several commits; the last one deletes it.
+    pub async fn delete_thing_group(
+        &self,
+        name: &ThingGroupName,
+        expected_version: Option<u64>,
+    ) -> Result<()> {
+        while !transact!(self, |tx| delete_some(tx, name, expected_version))? {}
+        Ok(())
+    }
+    /// AddThingToThingGroup.
+    pub async fn add_thing_to_group(&self, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
+        transact!(self, |tx| add(tx, thing, group))
+    }
+    /// RemoveThingFromThingGroup.
+    pub async fn remove_thing_from_group(&self, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
+        transact!(self, |tx| remove(tx, thing, group))
+    }
+    /// ListThingGroupsForThing, by name.
+    pub async fn list_groups_of_thing(
+        &self,
+        thing: &ThingName,
+        request: &PageRequest,
+    ) -> Result<Page<ThingGroupName>> {
+        self.begin().require::<ThingRecord>(thing).await?;
+        let table = Table::GroupsOfThing;
+        page(self.store(), table, &key_prefix(thing.as_str()), request, |key, _| {
+            name_in_key(table, key).map(Some)
+        })
+        .await
+    }
+}
