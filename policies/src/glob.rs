@@ -165,15 +165,13 @@ fn split_at(bytes: &[u8], at: Option<usize>) -> Option<(&[u8], &[u8])> {
     Some((before, from.get(1..)?))
 }
 
-/// The text after a piece without `*` at its start.
-fn strip_front<'t>(piece: &[u8], mut text: &'t [u8]) -> Option<&'t [u8]> {
-    for byte in piece {
-        text = match byte {
-            &ONE => skip_character(text)?,
-            byte => text.strip_prefix(std::slice::from_ref(byte))?,
-        };
+/// The text after a piece without `*` at its start. Literal runs are compared as a whole, which is many bytes at a time.
+fn strip_front<'t>(mut piece: &[u8], mut text: &'t [u8]) -> Option<&'t [u8]> {
+    while let Some((literal, rest)) = split_at(piece, memchr(ONE, piece)) {
+        text = skip_character(text.strip_prefix(literal)?)?;
+        piece = rest;
     }
-    Some(text)
+    text.strip_prefix(piece)
 }
 
 /// The text before a piece without `*` at its end.
@@ -211,15 +209,16 @@ fn skip_past<'t>(mut piece: &[u8], mut text: &'t [u8]) -> Option<&'t [u8]> {
 
 /// The text after the leftmost place of a piece that neither starts nor ends with `?`.
 fn skip_past_core<'t>(piece: &[u8], mut text: &'t [u8]) -> Option<&'t [u8]> {
-    let literal = literal_prefix(piece);
-    let rest_of_piece = piece.get(literal.len()..)?;
+    if memchr(ONE, piece).is_none() {
+        return text.get(memmem::find(text, piece)? + piece.len()..);
+    }
+    let first = *piece.first()?;
     loop {
-        let at = memmem::find(text, literal)?;
-        let after = text.get(at + literal.len()..)?;
-        if let Some(rest) = strip_front(rest_of_piece, after) {
-            return Some(rest);
+        text = text.get(memchr(first, text)?..)?;
+        match strip_front(piece, text) {
+            Some(rest) => return Some(rest),
+            None => text = text.get(1..)?,
         }
-        text = skip_character(text.get(at..)?)?;
     }
 }
 
