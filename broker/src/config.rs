@@ -70,6 +70,21 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// These limits, not above what AWS allows: profile `aws`.
+    #[must_use]
+    pub fn within_aws(mut self) -> Self {
+        self.topic_bytes = self.topic_bytes.min(256);
+        self.topic_levels = self.topic_levels.min(8);
+        self.filters_per_subscribe = self.filters_per_subscribe.min(8);
+        self.subscriptions_per_session = self.subscriptions_per_session.min(50);
+        self.receive_maximum = self.receive_maximum.min(100);
+        self.topic_aliases = self.topic_aliases.min(8);
+        self.keep_alive = (self.keep_alive.0.clamp(30, 1200), self.keep_alive.1.clamp(30, 1200));
+        self
+    }
+}
+
 /// Everything the broker needs to know beyond its registry.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -81,4 +96,26 @@ pub struct Config {
     pub disconnect_at_expiry: bool,
     /// Drop live sessions whose `iot:Connect` would now be refused (default false).
     pub recheck_connect: bool,
+}
+
+impl Config {
+    /// The limits in force: those of the profile where it is stricter.
+    pub fn limits_in_force(&self) -> Limits {
+        match self.profile {
+            Profile::Standard => self.limits.clone(),
+            Profile::Aws => self.limits.clone().within_aws(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_aws_profile_tightens_limits_and_never_loosens_them() {
+        let limits = Limits { topic_levels: 4, ..Limits::default() }.within_aws();
+        assert_eq!((limits.topic_bytes, limits.topic_levels), (256, 4));
+        assert_eq!(limits.keep_alive, (30, 1200));
+    }
 }

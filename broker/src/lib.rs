@@ -2,11 +2,19 @@
 
 pub mod backend;
 mod config;
+mod connection;
+mod enforcement;
+mod events;
+mod figures;
+mod listener;
+mod live;
 pub mod message;
 mod retained;
 mod router;
 mod server;
+mod services;
 pub mod session;
+mod tls;
 pub mod topic;
 
 pub use config::{Config, Limits, Profile};

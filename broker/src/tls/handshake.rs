@@ -58,8 +58,12 @@ impl HandshakeFailure {
         const MQTT_CONNECT: u8 = 0x10;
         let message = match byte {
             TLS_HANDSHAKE => return None,
-            MQTT_CONNECT => "the client speaks MQTT without TLS; configure the device to use TLS on this port",
-            b'A'..=b'Z' => "the client speaks plain text (HTTP?) to the MQTT port; check the device's address and port",
+            MQTT_CONNECT => {
+                "the client speaks MQTT without TLS; configure the device to use TLS on this port"
+            }
+            b'A'..=b'Z' => {
+                "the client speaks plain text (HTTP?) to the MQTT port; check the device's address and port"
+            }
             _ => "the client does not speak TLS; check the device's address, port and TLS settings",
         };
         Some(Self::new(ReasonCode::TlsHandshakeFailed, message.to_owned()))

@@ -25,7 +25,10 @@ const ALPN_MQTT_CERTIFICATE: &[u8] = b"x-amzn-mqtt-ca";
 /// Fails with `InvalidInput` when the identity is not a certificate chain with its key.
 pub(crate) fn acceptor(identity: &ServerIdentity) -> io::Result<TlsAcceptor> {
     let invalid = |what: &str, error: &dyn std::fmt::Display| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("the server's own {what} cannot be used: {error}"))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the server's own {what} cannot be used: {error}"),
+        )
     };
     let chain = CertificateDer::pem_slice_iter(identity.certificate_chain.as_bytes())
         .collect::<Result<Vec<_>, _>>()
@@ -54,12 +57,7 @@ pub(crate) fn acceptor(identity: &ServerIdentity) -> io::Result<TlsAcceptor> {
 /// X25519 first, because it is the cheapest for both sides; the post-quantum hybrid for clients that insist on it.
 fn provider() -> CryptoProvider {
     CryptoProvider {
-        kx_groups: vec![
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-            kx_group::X25519MLKEM768,
-        ],
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768],
         ..aws_lc_rs::default_provider()
     }
 }

@@ -1,0 +1,310 @@
+//! What the broker sends, written into one buffer (OASIS MQTT 5.0 section 3).
+use crate::backend::ProtocolVersion;
+use crate::message::{Delivery, PublishProperties, QoS};
+use mqtt_protocol_core::mqtt::packet::{
+    AssignedClientIdentifier, MaximumPacketSize, MaximumQos, Property, ReasonString, ReceiveMaximum,
+    RetainAvailable, ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
+    SubscriptionIdentifierAvailable, TopicAliasMaximum, WildcardSubscriptionAvailable,
+};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode};
+use tokio::time::Instant;
+
+/// The packets of one wake-up, in order, for one client.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    buffer: Vec<u8>,
+    version: ProtocolVersion,
+    /// The largest packet that the client takes.
+    maximum_packet_size: usize,
+}
+
+/// What CONNACK tells an MQTT 5 client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnackProperties<'a> {
+    pub receive_maximum: u16,
+    pub maximum_packet_size: u32,
+    pub topic_alias_maximum: u16,
+    /// If it differs from what CONNECT asked for.
+    pub session_expiry: Option<u32>,
+    /// If it differs from what CONNECT asked for.
+    pub keep_alive: Option<u16>,
+    pub assigned_client_id: Option<&'a str>,
+    /// Neither QoS 2 nor Subscription Identifiers (profile `aws`).
+    pub at_most_qos_1: bool,
+}
+
+impl Outbound {
+    /// Keep this much capacity for the next wake-up, free the rest.
+    const KEPT: usize = 16 * 1024;
+
+    pub(crate) fn new(version: ProtocolVersion, maximum_packet_size: u32) -> Self {
+        let maximum_packet_size = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX);
+        Self { buffer: Vec::new(), version, maximum_packet_size }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+    /// All was written.
+    pub(crate) fn clear(&mut self) {
+        self.buffer.clear();
+        self.buffer.shrink_to(Self::KEPT);
+    }
+
+    /// CONNACK 0.
+    pub(crate) fn connack(&mut self, session_present: bool, properties: &ConnackProperties<'_>) {
+        match self.version {
+            ProtocolVersion::V311 => self.buffer.extend_from_slice(&[0x20, 2, u8::from(session_present), 0]),
+            ProtocolVersion::V5 => {
+                let properties = properties.to_properties();
+                self.connack_v5(session_present, ConnectReasonCode::Success, &properties);
+            }
+        }
+    }
+
+    /// CONNACK with an error; `false` when 3.1.1 has none for it.
+    pub(crate) fn connack_refused(&mut self, code: super::ConnackCode, reason: Option<&str>) -> bool {
+        match (self.version, code.v311) {
+            (ProtocolVersion::V311, None) => return false,
+            (ProtocolVersion::V311, Some(code)) => self.buffer.extend_from_slice(&[0x20, 2, 0, code]),
+            (ProtocolVersion::V5, _) => self.connack_v5(false, code.v5, &reason_string(reason)),
+        }
+        true
+    }
+
+    fn connack_v5(&mut self, session_present: bool, code: ConnectReasonCode, properties: &[Property]) {
+        let properties = self.fitting(properties, 8);
+        self.head(0x20, 2 + block_length(properties));
+        self.buffer.extend_from_slice(&[u8::from(session_present), code as u8]);
+        self.block(properties);
+    }
+
+    /// DISCONNECT; MQTT 3.1.1 has none from a server.
+    pub(crate) fn disconnect(&mut self, code: DisconnectReasonCode, reason: Option<&str>) {
+        if self.version == ProtocolVersion::V5 {
+            let properties = reason_string(reason);
+            let properties = self.fitting(&properties, 8);
+            self.head(0xe0, 1 + block_length(properties));
+            self.buffer.push(code as u8);
+            self.block(properties);
+        }
+    }
+
+    pub(crate) fn pingresp(&mut self) {
+        self.buffer.extend_from_slice(&[0xd0, 0]);
+    }
+
+    pub(crate) fn puback(&mut self, packet_id: u16, code: u8) {
+        self.acknowledgement(0x40, packet_id, code);
+    }
+    pub(crate) fn pubrec(&mut self, packet_id: u16, code: u8) {
+        self.acknowledgement(0x50, packet_id, code);
+    }
+    pub(crate) fn pubrel(&mut self, packet_id: u16, code: u8) {
+        self.acknowledgement(0x62, packet_id, code);
+    }
+    pub(crate) fn pubcomp(&mut self, packet_id: u16, code: u8) {
+        self.acknowledgement(0x70, packet_id, code);
+    }
+
+    fn acknowledgement(&mut self, first: u8, packet_id: u16, code: u8) {
+        let [high, low] = packet_id.to_be_bytes();
+        match self.version {
+            ProtocolVersion::V5 if code != 0 => {
+                self.buffer.extend_from_slice(&[first, 3, high, low, code]);
+            }
+            _ => self.buffer.extend_from_slice(&[first, 2, high, low]),
+        }
+    }
+
+    /// SUBACK with one code per filter, in the codes of the client's version.
+    pub(crate) fn suback(&mut self, packet_id: u16, codes: &[u8]) {
+        self.codes(0x90, packet_id, codes);
+    }
+
+    /// UNSUBACK; MQTT 3.1.1 has no codes.
+    pub(crate) fn unsuback(&mut self, packet_id: u16, codes: &[u8]) {
+        let codes = if self.version == ProtocolVersion::V5 { codes } else { &[] };
+        self.codes(0xb0, packet_id, codes);
+    }
+
+    fn codes(&mut self, first: u8, packet_id: u16, codes: &[u8]) {
+        let v5 = self.version == ProtocolVersion::V5;
+        self.head(first, 2 + usize::from(v5) + codes.len());
+        self.buffer.extend_from_slice(&packet_id.to_be_bytes());
+        if v5 {
+            self.buffer.push(0);
+        }
+        self.buffer.extend_from_slice(codes);
+    }
+
+    /// PUBLISH. `false`, and nothing is written, when it is larger than the client takes. `packet_id` is 0 for QoS 0.
+    pub(crate) fn publish(&mut self, delivery: &Delivery, packet_id: u16, dup: bool, now: Instant) -> bool {
+        let message = &*delivery.message;
+        let with_id = delivery.qos != QoS::AtMostOnce;
+        let v5 = self.version == ProtocolVersion::V5;
+        let expiry = message.expires_at.and_then(|_| message.seconds_left(now)).filter(|_| v5);
+        let properties = if v5 { carried_length(delivery, expiry) } else { 0 };
+        let remaining = 2
+            + message.topic.len()
+            + if with_id { 2 } else { 0 }
+            + if v5 { variable_length(properties) + properties } else { 0 }
+            + message.payload.len();
+        if 1 + variable_length(remaining) + remaining > self.maximum_packet_size {
+            return false;
+        }
+        let first = 0x30 | u8::from(dup) << 3 | (delivery.qos as u8) << 1 | u8::from(delivery.retain);
+        self.buffer.reserve(5 + remaining);
+        self.head(first, remaining);
+        self.binary(message.topic.as_bytes());
+        if with_id {
+            self.buffer.extend_from_slice(&packet_id.to_be_bytes());
+        }
+        if v5 {
+            self.variable(properties);
+            if properties > 0 {
+                self.carried(delivery, expiry);
+            }
+        }
+        self.buffer.extend_from_slice(&message.payload);
+        true
+    }
+
+    fn carried(&mut self, delivery: &Delivery, expiry: Option<u32>) {
+        if let Some(seconds) = expiry {
+            self.buffer.push(0x02);
+            self.buffer.extend_from_slice(&seconds.to_be_bytes());
+        }
+        for identifier in delivery.subscription_identifiers.as_slice() {
+            self.buffer.push(0x0b);
+            self.variable(usize::try_from(identifier.get()).unwrap_or(usize::MAX));
+        }
+        let Some(properties) = delivery.message.properties.as_deref() else { return };
+        if properties.payload_is_utf8 {
+            self.buffer.extend_from_slice(&[0x01, 1]);
+        }
+        if let Some(content_type) = &properties.content_type {
+            self.buffer.push(0x03);
+            self.binary(content_type.as_bytes());
+        }
+        if let Some(topic) = &properties.response_topic {
+            self.buffer.push(0x08);
+            self.binary(topic.as_bytes());
+        }
+        if let Some(data) = &properties.correlation_data {
+            self.buffer.push(0x09);
+            self.binary(data);
+        }
+        for (name, value) in &properties.user_properties {
+            self.buffer.push(0x26);
+            self.binary(name.as_bytes());
+            self.binary(value.as_bytes());
+        }
+    }
+
+    fn head(&mut self, first: u8, remaining: usize) {
+        self.buffer.push(first);
+        self.variable(remaining);
+    }
+
+    fn block(&mut self, properties: &[Property]) {
+        self.variable(properties.iter().map(Property::size).sum());
+        for property in properties {
+            self.buffer.extend_from_slice(&property.to_continuous_buffer());
+        }
+    }
+
+    /// The properties, or none if the packet would be larger than the client takes.
+    fn fitting<'p>(&self, properties: &'p [Property], others: usize) -> &'p [Property] {
+        if others + block_length(properties) > self.maximum_packet_size { &[] } else { properties }
+    }
+
+    /// At most 65,535 bytes: every text and payload that gets here was read with such a length.
+    fn binary(&mut self, bytes: &[u8]) {
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        self.buffer.extend_from_slice(&length.to_be_bytes());
+        self.buffer.extend_from_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
+    }
+
+    fn variable(&mut self, mut value: usize) {
+        loop {
+            let digit = (value & 0x7f) as u8;
+            value >>= 7;
+            if value == 0 {
+                self.buffer.push(digit);
+                return;
+            }
+            self.buffer.push(digit | 0x80);
+        }
+    }
+}
+
+impl ConnackProperties<'_> {
+    fn to_properties(&self) -> Vec<Property> {
+        let mut properties: Vec<Property> = Vec::new();
+        let mut add = |property: Option<Property>| properties.extend(property);
+        add(ReceiveMaximum::new(self.receive_maximum).ok().map(Property::from));
+        add(MaximumPacketSize::new(self.maximum_packet_size).ok().map(Property::from));
+        add(TopicAliasMaximum::new(self.topic_alias_maximum).ok().map(Property::from));
+        add(self.session_expiry.and_then(|s| SessionExpiryInterval::new(s).ok()).map(Property::from));
+        add(self.keep_alive.and_then(|s| ServerKeepAlive::new(s).ok()).map(Property::from));
+        add(self
+            .assigned_client_id
+            .and_then(|id| AssignedClientIdentifier::new(id).ok())
+            .map(Property::from));
+        add(RetainAvailable::new(1).ok().map(Property::from));
+        add(WildcardSubscriptionAvailable::new(1).ok().map(Property::from));
+        add(SharedSubscriptionAvailable::new(1).ok().map(Property::from));
+        let identifiers = u8::from(!self.at_most_qos_1);
+        add(SubscriptionIdentifierAvailable::new(identifiers).ok().map(Property::from));
+        if self.at_most_qos_1 {
+            add(MaximumQos::new(1).ok().map(Property::from));
+        }
+        properties
+    }
+}
+
+fn reason_string(reason: Option<&str>) -> Vec<Property> {
+    reason.and_then(|r| ReasonString::new(r).ok()).map(Property::from).into_iter().collect()
+}
+
+fn block_length(properties: &[Property]) -> usize {
+    let length = properties.iter().map(Property::size).sum();
+    variable_length(length) + length
+}
+
+fn carried_length(delivery: &Delivery, expiry: Option<u32>) -> usize {
+    let identifiers: usize = delivery
+        .subscription_identifiers
+        .as_slice()
+        .iter()
+        .map(|id| 1 + variable_length(usize::try_from(id.get()).unwrap_or(usize::MAX)))
+        .sum();
+    expiry.map_or(0, |_| 5)
+        + identifiers
+        + delivery.message.properties.as_deref().map_or(0, |properties: &PublishProperties| {
+            let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |t| 3 + t.len());
+            let user = properties.user_properties.iter().map(|(n, v)| 5 + n.len() + v.len());
+            usize::from(properties.payload_is_utf8) * 2
+                + text(&properties.content_type)
+                + text(&properties.response_topic)
+                + properties.correlation_data.as_ref().map_or(0, |d| 3 + d.len())
+                + user.sum::<usize>()
+        })
+}
+
+/// Bytes of a variable byte integer.
+const fn variable_length(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}

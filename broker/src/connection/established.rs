@@ -1,0 +1,363 @@
+//! An established connection: packets in, messages out, until it ends.
+use super::Shared;
+use super::codec::{Inbound, Outbound, Violation, next_frame};
+use super::ending::Ending;
+use super::incoming::PacketIds;
+use super::opening::Prepared;
+use super::pipe::Pipe;
+use crate::backend::{ProtocolVersion, SessionEnd};
+use crate::connection::codec::Aliases;
+use crate::enforcement::Enforcement;
+use crate::events::Presence;
+use crate::live::Registration;
+use crate::message::{Delivery, QoS};
+use crate::session::{InFlight, SessionHandle, Wake};
+use jitp_provisioner::Timestamp;
+use jitp_provisioner::certs::Certificate;
+use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Deliveries taken from the session at once.
+const BATCH: usize = 256;
+/// Once this much is to be written it is written before anything else is done.
+const WRITE_AT: usize = 64 * 1024;
+/// From the first byte of a packet to its last: a client that trickles is not waited for longer.
+const PACKET_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A connection past CONNACK.
+pub(super) struct Established {
+    pub(super) shared: Arc<Shared>,
+    pub(super) version: ProtocolVersion,
+    pub(super) session: SessionHandle,
+    pub(super) enforcement: Enforcement,
+    pub(super) presence: Presence,
+    pub(super) out: Outbound,
+    pub(super) packet_ids: PacketIds,
+    pub(super) persistent: bool,
+    pub(super) last_topic: Arc<str>,
+    pipe: Pipe,
+    aliases: Aliases,
+    mail: Vec<Delivery>,
+    registration: Registration,
+    will: Option<(Arc<str>, bool)>,
+    keep_alive: Duration,
+    expiry: Option<Expiry>,
+    /// When the last whole packet came.
+    heard: Instant,
+    /// Since when a packet is incomplete.
+    incomplete: Option<Instant>,
+}
+
+/// When a connection ends because its certificate expires.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expiry(Instant);
+
+impl Expiry {
+    pub(super) fn of(certificate: &Certificate, now: Timestamp) -> Self {
+        /// Timers end somewhere; a connection of ten years is looked at again then.
+        const FAR: u64 = 10 * 365 * 24 * 3600;
+        let left = certificate.validity().not_after.saturating_sub(now.unix_seconds());
+        let seconds = u64::try_from(left).unwrap_or(0).saturating_add(1).min(FAR);
+        Self(Instant::now() + Duration::from_secs(seconds))
+    }
+}
+
+/// What woke the connection.
+enum Event {
+    Read(std::io::Result<usize>),
+    Mail(Wake),
+    Time,
+}
+
+impl Established {
+    pub(super) fn new(shared: Arc<Shared>, pipe: Pipe, out: Outbound, prepared: Prepared) -> Self {
+        shared.figures.connects_accepted.increment(1);
+        shared.figures.connected.increment(1.0);
+        Self {
+            shared,
+            version: prepared.version,
+            session: prepared.session,
+            enforcement: prepared.enforcement,
+            presence: prepared.presence,
+            out,
+            packet_ids: PacketIds::new(),
+            persistent: prepared.persistent,
+            last_topic: "".into(),
+            pipe,
+            aliases: prepared.aliases,
+            mail: Vec::new(),
+            registration: prepared.registration,
+            will: prepared.will,
+            keep_alive: prepared.keep_alive,
+            expiry: prepared.expiry,
+            heard: Instant::now(),
+            incomplete: None,
+        }
+    }
+
+    /// Serves the client, then ends the connection.
+    pub(super) async fn run(mut self) {
+        let ending = match self.serve().await {
+            Ok(never) => match never {},
+            Err(ending) => ending,
+        };
+        self.end(ending).await;
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, Ending> {
+        self.resend();
+        loop {
+            let more_packets = self.take_packets().await?;
+            let more_mail = self.take_mail();
+            self.write().await?;
+            if more_packets || more_mail {
+                if let Some(end) = self.session.ended() {
+                    return Err(Ending::Session(end));
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match self.wait().await {
+                Event::Read(Ok(0)) => {
+                    return Err(Ending::Lost("the client closed the connection without DISCONNECT".into()));
+                }
+                Event::Read(Ok(read)) => self.shared.figures.bytes_received.increment(read as u64),
+                Event::Read(Err(error)) => {
+                    return Err(Ending::Lost(format!("the connection broke: {error}").into()));
+                }
+                Event::Mail(Wake::Mail) => {}
+                Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
+                Event::Time => self.check_time()?,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Event {
+        let due = self.due();
+        tokio::select! {
+            wake = self.session.wait_for_mail() => Event::Mail(wake),
+            read = self.pipe.receive() => Event::Read(read),
+            () = sleep_until(due) => Event::Time,
+        }
+    }
+
+    /// Handles whole packets. Returns whether more of them are waiting while much is to be written already.
+    async fn take_packets(&mut self) -> Result<bool, Ending> {
+        let now = Instant::now();
+        loop {
+            if self.out.len() >= WRITE_AT {
+                return Ok(true);
+            }
+            let frame = next_frame(self.pipe.received(), self.shared.limits.packet_bytes)
+                .map_err(Ending::Violation)?;
+            let Some((frame, length)) = frame else { break };
+            let packet =
+                Inbound::parse(&frame, self.version, &mut self.aliases).map_err(Ending::Violation)?;
+            // A PUBLISH, which is nearly every packet, is handled where it lies. The rest needs what it is read from
+            // out of the way.
+            self.heard = now;
+            self.incomplete = None;
+            match packet {
+                Inbound::Publish(publish) => {
+                    let topic = publish.topic.as_str();
+                    let topic =
+                        if *self.last_topic == *topic { Arc::clone(&self.last_topic) } else { topic.into() };
+                    let publish = super::incoming::Publish::new(publish, topic);
+                    self.pipe.consume(length);
+                    self.publish(publish)?;
+                }
+                Inbound::Subscribe { packet_id, subscriptions } => {
+                    let subscriptions =
+                        subscriptions.iter().map(|s| (s.filter.to_owned(), s.options)).collect::<Vec<_>>();
+                    self.pipe.consume(length);
+                    self.subscribe(packet_id, &subscriptions).await?;
+                }
+                Inbound::Unsubscribe { packet_id, filters } => {
+                    let filters: Vec<String> = filters.into_iter().map(str::to_owned).collect();
+                    self.pipe.consume(length);
+                    self.unsubscribe(packet_id, &filters).await?;
+                }
+                Inbound::Disconnect { with_will, session_expiry } => {
+                    return Err(self.goodbye(with_will, session_expiry));
+                }
+                Inbound::Pingreq => {
+                    self.pipe.consume(length);
+                    self.out.pingresp();
+                }
+                Inbound::Puback { packet_id } | Inbound::Pubcomp { packet_id } => {
+                    self.pipe.consume(length);
+                    self.acknowledged(packet_id);
+                }
+                Inbound::Pubrec { packet_id, refused } => {
+                    self.pipe.consume(length);
+                    self.received(packet_id, refused);
+                }
+                Inbound::Pubrel { packet_id } => {
+                    self.pipe.consume(length);
+                    self.released(packet_id);
+                }
+            }
+        }
+        self.incomplete = match self.pipe.received().is_empty() {
+            true => None,
+            false => self.incomplete.or(Some(now)),
+        };
+        Ok(false)
+    }
+
+    /// Encodes what the session has for the client. Returns whether there may be more.
+    fn take_mail(&mut self) -> bool {
+        let mut taken = 0;
+        while self.out.len() < WRITE_AT {
+            self.session.drain(BATCH, &mut self.mail);
+            taken = self.mail.len();
+            if taken == 0 {
+                return false;
+            }
+            self.deliver();
+            if taken < BATCH {
+                return false;
+            }
+        }
+        taken == BATCH
+    }
+
+    fn deliver(&mut self) {
+        let now = Instant::now();
+        let (mut sent, mut refused, mut too_large) = (0, 0, 0);
+        for delivery in self.mail.drain(..) {
+            if !self.enforcement.may_receive(&delivery.message.topic) {
+                refused += 1;
+                continue;
+            }
+            if delivery.qos == QoS::AtMostOnce {
+                match self.out.publish(&delivery, 0, false, now) {
+                    true => sent += 1,
+                    false => too_large += 1,
+                }
+            } else if let Some(packet_id) = self.packet_ids.allocate() {
+                if self.out.publish(&delivery, packet_id, false, now) {
+                    sent += 1;
+                    self.session.sent(packet_id, delivery);
+                } else {
+                    too_large += 1;
+                    self.packet_ids.free(packet_id);
+                }
+            }
+        }
+        let figures = &self.shared.figures;
+        figures.messages_sent.increment(sent);
+        if refused + too_large > 0 {
+            figures.deliveries_refused.increment(refused);
+            figures.deliveries_too_large.increment(too_large);
+        }
+    }
+
+    /// What was in flight when the client left is sent again first, with the packet ids of then.
+    fn resend(&mut self) {
+        let now = Instant::now();
+        let mut dropped = Vec::new();
+        for in_flight in self.session.in_flight() {
+            let packet_id = in_flight.packet_id();
+            self.packet_ids.take(packet_id);
+            match in_flight {
+                InFlight::Publish { delivery, .. } => {
+                    let wanted = self.enforcement.may_receive(&delivery.message.topic)
+                        && self.out.publish(delivery, packet_id, true, now);
+                    if !wanted {
+                        dropped.push(packet_id);
+                    }
+                }
+                InFlight::Release { .. } => self.out.pubrel(packet_id, 0),
+            }
+        }
+        for packet_id in dropped {
+            self.acknowledged(packet_id);
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), Ending> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.shared.figures.bytes_sent.increment(self.out.len() as u64);
+        let session = &self.session;
+        self.pipe.send(&mut self.out, || session.ended().is_some()).await.map_err(|error| {
+            match session.ended() {
+                Some(end) => Ending::Session(end),
+                None => Ending::Lost(format!("the connection broke: {error}").into()),
+            }
+        })
+    }
+
+    /// When to look at the clock next.
+    fn due(&self) -> Instant {
+        let silent = self.heard + self.patience();
+        let trickling = self.incomplete.map_or(silent, |since| since + PACKET_DEADLINE);
+        let expired = self.expiry.map_or(silent, |expiry| expiry.0);
+        silent.min(trickling).min(expired)
+    }
+
+    fn check_time(&self) -> Result<(), Ending> {
+        let now = Instant::now();
+        if self.expiry.is_some_and(|expiry| expiry.0 <= now) {
+            return Err(Ending::Session(SessionEnd::CertificateExpired));
+        }
+        if self.heard + self.patience() <= now {
+            return Err(Ending::Silent { seconds: self.patience().as_secs() });
+        }
+        if self.incomplete.is_some_and(|since| since + PACKET_DEADLINE <= now) {
+            let message = format!("one packet for more than {PACKET_DEADLINE:?}");
+            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::UnspecifiedError, message)));
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        self.keep_alive * 3 / 2
+    }
+
+    async fn end(mut self, ending: Ending) {
+        let (will, enforcement) = (self.will.take(), &mut self.enforcement);
+        let allowed = || will.is_none_or(|(topic, retain)| enforcement.may_publish(&topic, retain));
+        self.session.close(ending.close(allowed));
+        self.shared.lifecycle.disconnected(&self.presence, ending.presence());
+        self.shared.figures.connected.decrement(1.0);
+        if matches!(ending, Ending::Violation(_)) {
+            self.shared.figures.protocol_violations.increment(1);
+        }
+        log_disconnect(&self.enforcement, &ending);
+        drop(self.registration);
+        if let Some(code) = ending.code() {
+            let reason =
+                matches!(ending, Ending::Violation(_) | Ending::Throttled(_)).then(|| ending.details());
+            self.out.disconnect(code, reason.as_deref());
+            self.pipe.send_last(&mut self.out).await;
+        }
+        self.pipe.close().await;
+    }
+}
+
+fn log_disconnect(enforcement: &Enforcement, ending: &Ending) {
+    let identity = enforcement.identity();
+    macro_rules! record {
+        ($level:ident, $status:literal) => {
+            tracing::$level!(
+                eventType = "Disconnect",
+                status = $status,
+                protocol = "MQTT",
+                traceId = &*identity.trace,
+                clientId = &*identity.client_id,
+                principalId = %identity.certificate,
+                sourceIp = %identity.source.ip(),
+                sourcePort = identity.source.port(),
+                reason = ending.presence().as_str(),
+                disconnectReason = ending.presence().as_str(),
+                details = &*ending.details(),
+            )
+        };
+    }
+    if ending.is_orderly() { record!(info, "Success") } else { record!(error, "Failure") }
+}

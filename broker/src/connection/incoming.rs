@@ -1,0 +1,356 @@
+//! What each packet of a connected client does (`spec/policies.md` section 9, `spec/mqtt-behaviour.md` sections 5 and 6).
+use super::codec::{InboundPublish, Violation};
+use super::ending::Ending;
+use super::established::Established;
+use crate::backend::{ProtocolVersion, PublishError, SubscribeError, SubscribeOptions};
+use crate::config::Profile;
+use crate::message::{Message, PublishProperties, QoS};
+use crate::services::Reservation;
+use crate::topic::Filter;
+use bytes::Bytes;
+use mqtt_protocol_core::mqtt::ValueAllocator;
+use mqtt_protocol_core::mqtt::result_code::{
+    DisconnectReasonCode, PubackReasonCode, PubcompReasonCode, SubackReasonCode, SubackReturnCode,
+    UnsubackReasonCode,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A PUBLISH, taken out of the read buffer.
+pub(super) struct Publish {
+    packet_id: u16,
+    qos: QoS,
+    retain: bool,
+    topic: Arc<str>,
+    payload: Bytes,
+    properties: Option<Box<PublishProperties>>,
+    expiry: Option<Duration>,
+}
+
+impl Publish {
+    pub(super) fn new(publish: InboundPublish<'_>, topic: Arc<str>) -> Self {
+        Self {
+            packet_id: publish.packet_id,
+            qos: publish.qos,
+            retain: publish.retain,
+            topic,
+            payload: Bytes::copy_from_slice(publish.payload),
+            properties: publish.properties,
+            expiry: publish.expiry,
+        }
+    }
+}
+
+/// Packet identifiers towards the client: 1 to 65,535, each once at a time.
+pub(super) struct PacketIds(ValueAllocator<u16>);
+
+impl PacketIds {
+    pub(super) fn new() -> Self {
+        Self(ValueAllocator::new(1, u16::MAX))
+    }
+    /// The window is far smaller than the range, so there is one.
+    pub(super) fn allocate(&mut self) -> Option<u16> {
+        self.0.allocate()
+    }
+    pub(super) fn take(&mut self, packet_id: u16) {
+        self.0.use_value(packet_id);
+    }
+    pub(super) fn free(&mut self, packet_id: u16) {
+        if packet_id != 0 && self.0.is_used(packet_id) {
+            self.0.deallocate(packet_id);
+        }
+    }
+}
+
+/// Why a message is not published, and what follows.
+struct PublishRefused {
+    /// For PUBACK and PUBREC of MQTT 5.
+    code: PubackReasonCode,
+    /// When that cannot be said.
+    otherwise: Otherwise,
+}
+enum Otherwise {
+    End(Ending),
+    /// Forget the message, keep the connection.
+    Drop,
+}
+
+impl Established {
+    pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
+        self.shared.figures.messages_received.increment(1);
+        self.check_publish(&publish)?;
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        if qos == QoS::ExactlyOnce {
+            if !self.session.begin_exactly_once(packet_id) {
+                self.out.pubrec(packet_id, 0);
+                return Ok(());
+            }
+            if self.session.exactly_once().count() > usize::from(self.shared.limits.receive_maximum) {
+                let message = "more unacknowledged QoS 2 messages than Receive Maximum allows";
+                let code = DisconnectReasonCode::ReceiveMaximumExceeded;
+                return Err(Ending::Violation(Violation::new(code, message)));
+            }
+        }
+        let code = match self.authorize_and_publish(publish) {
+            Ok(()) => 0,
+            Err(PublishRefused { code, otherwise }) => {
+                self.shared.figures.requests_refused.increment(1);
+                if qos == QoS::ExactlyOnce {
+                    self.session.end_exactly_once(packet_id);
+                }
+                match otherwise {
+                    _ if qos > QoS::AtMostOnce && self.version == ProtocolVersion::V5 => code as u8,
+                    Otherwise::End(ending) => return Err(ending),
+                    Otherwise::Drop => 0,
+                }
+            }
+        };
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.out.puback(packet_id, code),
+            QoS::ExactlyOnce => self.out.pubrec(packet_id, code),
+        }
+        Ok(())
+    }
+
+    /// What ends the connection whatever the policies say.
+    fn check_publish(&self, publish: &Publish) -> Result<(), Ending> {
+        let limits = &self.shared.limits;
+        if publish.payload.len() > usize::try_from(limits.payload_bytes).unwrap_or(usize::MAX) {
+            let message = format!(
+                "a payload of {} bytes, the limit is {}",
+                publish.payload.len(),
+                limits.payload_bytes
+            );
+            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::PacketTooLarge, message)));
+        }
+        if publish.qos == QoS::ExactlyOnce && self.shared.config.profile == Profile::Aws {
+            let message = "a PUBLISH of QoS 2, which profile aws does not support";
+            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::QosNotSupported, message)));
+        }
+        if !Arc::ptr_eq(&publish.topic, &self.last_topic)
+            && let Err(error) = self.shared.topics.check_topic(&publish.topic)
+        {
+            let message = format!("a PUBLISH to a topic that cannot be used: {error}");
+            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::TopicNameInvalid, message)));
+        }
+        Ok(())
+    }
+
+    fn authorize_and_publish(&mut self, publish: Publish) -> Result<(), PublishRefused> {
+        if let Err(why) = Reservation::of(&publish.topic).check_publish() {
+            let message = format!("a PUBLISH to {:?} is refused: {why}", publish.topic);
+            self.log_reserved("Publish-In", &publish.topic, why);
+            return Err(forbidden(message));
+        }
+        if !self.enforcement.may_publish(&publish.topic, publish.retain) {
+            return Err(forbidden(format!("no policy allows a PUBLISH to {:?}", publish.topic)));
+        }
+        let mut message = Message::new(Arc::clone(&publish.topic), publish.payload, publish.qos);
+        message.retain = publish.retain;
+        message.properties = publish.properties;
+        if let Some(expiry) = publish.expiry {
+            message = message.expiring_after(expiry);
+        }
+        let result = self.session.publish(message);
+        self.last_topic = publish.topic;
+        result.map(|_| ()).map_err(|error| {
+            let identity = self.enforcement.identity();
+            tracing::error!(
+                eventType = "Publish-In",
+                status = "Failure",
+                traceId = &*identity.trace,
+                clientId = &*identity.client_id,
+                principalId = %identity.certificate,
+                topicName = &*self.last_topic,
+                details = %error,
+            );
+            match error {
+                PublishError::RetainedFull { .. } => PublishRefused {
+                    code: PubackReasonCode::QuotaExceeded,
+                    otherwise: match publish.qos {
+                        QoS::AtMostOnce => Otherwise::Drop,
+                        _ => Otherwise::End(Ending::Throttled(error.to_string().into())),
+                    },
+                },
+                PublishError::RetainedReserved => forbidden(error.to_string()),
+            }
+        })
+    }
+
+    pub(super) async fn subscribe(
+        &mut self,
+        packet_id: u16,
+        subscriptions: &[(String, SubscribeOptions)],
+    ) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(subscriptions.len());
+        let mut granted = Vec::new();
+        let too_many = subscriptions.len() > self.shared.limits.filters_per_subscribe;
+        for (filter, options) in subscriptions {
+            let code = match too_many {
+                true => SubackReasonCode::QuotaExceeded,
+                false => self.subscribe_one(filter, *options).await?,
+            };
+            if (code as u8) < 0x80 {
+                granted.push(filter.as_str());
+            } else {
+                self.shared.figures.requests_refused.increment(1);
+            }
+            codes.push(match self.version {
+                ProtocolVersion::V5 => code as u8,
+                ProtocolVersion::V311 if (code as u8) < 0x80 => code as u8,
+                ProtocolVersion::V311 => SubackReturnCode::Failure as u8,
+            });
+        }
+        self.out.suback(packet_id, &codes);
+        if !granted.is_empty() {
+            self.shared.lifecycle.subscribed(&self.presence, &granted);
+        }
+        Ok(())
+    }
+
+    async fn subscribe_one(
+        &mut self,
+        text: &str,
+        options: SubscribeOptions,
+    ) -> Result<SubackReasonCode, Ending> {
+        let aws = self.shared.config.profile == Profile::Aws;
+        let filter = match Filter::parse(text, self.shared.topics) {
+            Ok(filter) => filter,
+            Err(error) => {
+                self.log_subscribe(text, &error.to_string());
+                return Ok(SubackReasonCode::TopicFilterInvalid);
+            }
+        };
+        if aws && options.identifier.is_some() {
+            let message = "a Subscription Identifier, which profile aws does not support";
+            let code = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
+            return Err(Ending::Violation(Violation::new(code, message)));
+        }
+        if aws && options.qos == QoS::ExactlyOnce {
+            self.log_subscribe(text, "profile aws does not support QoS 2");
+            return Ok(SubackReasonCode::UnspecifiedError);
+        }
+        if let Err(why) = Reservation::of(filter.path()).check_subscribe() {
+            self.log_reserved("Subscribe", text, why);
+            return Ok(SubackReasonCode::NotAuthorized);
+        }
+        if !self.enforcement.may_subscribe(text) {
+            if aws && self.version == ProtocolVersion::V311 {
+                let message = format!("no policy allows a SUBSCRIBE to {text:?}");
+                return Err(Ending::Forbidden(Violation::new(DisconnectReasonCode::NotAuthorized, message)));
+            }
+            return Ok(SubackReasonCode::NotAuthorized);
+        }
+        match self.session.subscribe(&filter, options).await {
+            Ok(subscribed) => Ok(match subscribed.granted {
+                QoS::AtMostOnce => SubackReasonCode::GrantedQos0,
+                QoS::AtLeastOnce => SubackReasonCode::GrantedQos1,
+                QoS::ExactlyOnce => SubackReasonCode::GrantedQos2,
+            }),
+            Err(error @ SubscribeError::TooMany { .. }) => {
+                self.log_subscribe(text, &error.to_string());
+                Ok(SubackReasonCode::QuotaExceeded)
+            }
+            Err(error @ SubscribeError::NoLocalOnShared { .. }) => {
+                Err(Ending::Violation(Violation::protocol(error.to_string())))
+            }
+        }
+    }
+
+    pub(super) async fn unsubscribe(&mut self, packet_id: u16, filters: &[String]) -> Result<(), Ending> {
+        let mut codes = Vec::with_capacity(filters.len());
+        for text in filters {
+            codes.push(match Filter::parse(text, self.shared.topics) {
+                Ok(filter) if self.session.unsubscribe(&filter).await => UnsubackReasonCode::Success,
+                Ok(_) => UnsubackReasonCode::NoSubscriptionExisted,
+                Err(_) => UnsubackReasonCode::TopicFilterInvalid,
+            } as u8);
+        }
+        self.out.unsuback(packet_id, &codes);
+        let topics: Vec<&str> = filters.iter().map(String::as_str).collect();
+        self.shared.lifecycle.unsubscribed(&self.presence, &topics);
+        Ok(())
+    }
+
+    /// PUBACK or PUBCOMP. One for nothing in flight is ignored: it may answer what was dropped meanwhile.
+    pub(super) fn acknowledged(&mut self, packet_id: u16) {
+        if self.session.acknowledged(packet_id) {
+            self.packet_ids.free(packet_id);
+        }
+    }
+
+    /// PUBREC.
+    pub(super) fn received(&mut self, packet_id: u16, refused: bool) {
+        if refused {
+            self.acknowledged(packet_id);
+        } else if self.session.received(packet_id) {
+            self.out.pubrel(packet_id, 0);
+        } else {
+            self.out.pubrel(packet_id, PubcompReasonCode::PacketIdentifierNotFound as u8);
+        }
+    }
+
+    /// PUBREL.
+    pub(super) fn released(&mut self, packet_id: u16) {
+        let known = self.session.end_exactly_once(packet_id);
+        let code =
+            if known { PubcompReasonCode::Success } else { PubcompReasonCode::PacketIdentifierNotFound };
+        self.out.pubcomp(packet_id, code as u8);
+    }
+
+    /// DISCONNECT.
+    pub(super) fn goodbye(&self, with_will: bool, session_expiry: Option<u32>) -> Ending {
+        match session_expiry {
+            Some(seconds) if seconds > 0 && !self.persistent => Ending::Violation(Violation::protocol(
+                "a Session Expiry Interval in DISCONNECT after 0 in CONNECT",
+            )),
+            seconds => Ending::Goodbye {
+                with_will,
+                session_expiry: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            },
+        }
+    }
+
+    fn log_reserved(&self, event_type: &str, topic: &str, why: &str) {
+        let identity = self.enforcement.identity();
+        tracing::error!(
+            eventType = event_type,
+            status = "Failure",
+            protocol = "MQTT",
+            traceId = &*identity.trace,
+            clientId = &*identity.client_id,
+            principalId = %identity.certificate,
+            sourceIp = %identity.source.ip(),
+            sourcePort = identity.source.port(),
+            topicName = topic,
+            reason = "AUTHORIZATION_FAILURE",
+            details = why,
+        );
+    }
+
+    fn log_subscribe(&self, filter: &str, details: &str) {
+        let identity = self.enforcement.identity();
+        tracing::error!(
+            eventType = "Subscribe",
+            status = "Failure",
+            protocol = "MQTT",
+            traceId = &*identity.trace,
+            clientId = &*identity.client_id,
+            principalId = %identity.certificate,
+            sourceIp = %identity.source.ip(),
+            sourcePort = identity.source.port(),
+            topicName = filter,
+            reason = "CLIENT_ERROR",
+            details,
+        );
+    }
+}
+
+fn forbidden(message: String) -> PublishRefused {
+    let violation = Violation::new(DisconnectReasonCode::NotAuthorized, message);
+    PublishRefused {
+        code: PubackReasonCode::NotAuthorized,
+        otherwise: Otherwise::End(Ending::Forbidden(violation)),
+    }
+}

@@ -1,0 +1,106 @@
+//! The encrypted stream with one buffer each way: many packets per read, all packets of a wake-up per write.
+use super::codec::Outbound;
+use crate::tls::TlsStream;
+use bytes::{Buf, BytesMut};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout};
+
+/// A read takes up to this much; the buffer grows for larger packets and shrinks again.
+const READ: usize = 4 * 1024;
+/// The buffer of a connection that is busy.
+const BUSY: usize = 64 * 1024;
+/// A client that takes nothing for this long is gone.
+const STALLED: Duration = Duration::from_secs(30);
+/// How often a stuck write looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(100);
+/// The time for a last word and for the closing of TLS.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(super) struct Pipe {
+    stream: TlsStream,
+    buffer: BytesMut,
+    /// What a read may take; grows while reads fill it.
+    appetite: usize,
+}
+
+impl Pipe {
+    pub(super) fn new(stream: TlsStream) -> Self {
+        Self { stream, buffer: BytesMut::new(), appetite: READ }
+    }
+
+    /// What came and was not consumed.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.buffer.advance(length.min(self.buffer.len()));
+    }
+
+    /// Reads what there is; 0 at the end of the stream. Cancel-safe.
+    pub(super) async fn receive(&mut self) -> io::Result<usize> {
+        if self.buffer.is_empty() && self.buffer.capacity() > self.appetite {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(self.appetite);
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        if read >= self.appetite {
+            self.appetite = (self.appetite * 4).min(BUSY);
+        } else if read < self.appetite / 8 {
+            self.appetite = (self.appetite / 2).max(READ);
+        }
+        Ok(read)
+    }
+
+    /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so.
+    pub(super) async fn send(&mut self, out: &mut Outbound, unwanted: impl Fn() -> bool) -> io::Result<()> {
+        let mut written = 0;
+        let mut progress = None;
+        loop {
+            let rest = out.bytes().get(written..).unwrap_or_default();
+            let step = async {
+                if rest.is_empty() {
+                    self.stream.flush().await.map(|()| None)
+                } else {
+                    self.stream.write(rest).await.map(Some)
+                }
+            };
+            tokio::select! {
+                biased;
+                step = step => match step? {
+                    None => break,
+                    Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Some(taken) => {
+                        written += taken;
+                        progress = None;
+                    }
+                },
+                () = sleep(GLANCE) => {
+                    let since = *progress.get_or_insert_with(Instant::now);
+                    if unwanted() || since.elapsed() >= STALLED {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data"));
+                    }
+                }
+            }
+        }
+        out.clear();
+        Ok(())
+    }
+
+    /// A last word: it may get lost.
+    pub(super) async fn send_last(&mut self, out: &mut Outbound) {
+        let _ = timeout(FAREWELL, async {
+            self.stream.write_all(out.bytes()).await?;
+            self.stream.flush().await
+        })
+        .await;
+        out.clear();
+    }
+
+    /// Closes TLS and TCP.
+    pub(super) async fn close(&mut self) {
+        let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+    }
+}

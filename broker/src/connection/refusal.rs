@@ -1,0 +1,129 @@
+//! Saying no: the log record and the attempt of a connection that did not become a session.
+use super::Shared;
+use super::codec::ConnectRefused;
+use crate::enforcement::Identity;
+use crate::tls::{HandshakeFailure, Peer};
+use jitp_provisioner::names::CertificateId;
+use jitp_provisioner::policies::Explanation;
+use jitp_provisioner::{Attempt, Outcome, Principal, ReasonCode, Refusal, Timestamp};
+use std::net::SocketAddr;
+
+/// The TLS handshake failed.
+pub(super) fn of_handshake(shared: &Shared, source: SocketAddr, failure: &HandshakeFailure) {
+    if failure.silent {
+        tracing::debug!(sourceIp = %source.ip(), sourcePort = source.port(), details = failure.message);
+        return;
+    }
+    shared.figures.handshakes_failed.increment(1);
+    tracing::error!(
+        eventType = "Connection.AuthNError",
+        status = "Failure",
+        authenticationType = "AWS_X509",
+        sourceIp = %source.ip(),
+        sourcePort = source.port(),
+        targetPort = shared.config.listen.port(),
+        reason = failure.reason.as_str(),
+        details = failure.message,
+    );
+    shared.provisioner.record_refusal(Attempt {
+        reason: failure.reason,
+        message: failure.message.clone(),
+        ..unidentified(source)
+    });
+}
+
+/// No CONNECT that could be answered came.
+pub(super) fn of_connect(shared: &Shared, peer: &Peer, source: SocketAddr, refused: &ConnectRefused) {
+    shared.figures.connects_refused.increment(1);
+    let certificate = peer.chain.first().map(|leaf| CertificateId::of_der(leaf));
+    tracing::error!(
+        eventType = "Connect",
+        status = "Failure",
+        protocol = "MQTT",
+        principalId = certificate.map(tracing::field::display),
+        sourceIp = %source.ip(),
+        sourcePort = source.port(),
+        reason = "CLIENT_ERROR",
+        details = refused.message,
+    );
+}
+
+/// The certificate is not let in. The attempt is recorded by the provisioner.
+pub(super) fn of_admission(shared: &Shared, peer: &Peer, identity: &Identity, refusal: &Refusal) {
+    shared.figures.connects_refused.increment(1);
+    tracing::error!(
+        eventType = "Connection.AuthNError",
+        status = "Failure",
+        authenticationType = "AWS_X509",
+        traceId = &*identity.trace,
+        clientId = &*identity.client_id,
+        principalId = %identity.certificate,
+        sourceIp = %identity.source.ip(),
+        sourcePort = identity.source.port(),
+        serverNameIndication = peer.server_name.as_deref(),
+        reason = refusal.reason.as_str(),
+        details = refusal.message,
+    );
+}
+
+/// The policies do not allow the connection or its will. The log has it already.
+pub(super) fn of_policies(
+    shared: &Shared,
+    peer: &Peer,
+    identity: &Identity,
+    principal: &Principal,
+    explanation: &Explanation,
+) {
+    shared.figures.connects_refused.increment(1);
+    shared.provisioner.record_refusal(Attempt {
+        reason: ReasonCode::NotAuthorized,
+        message: explanation.to_string(),
+        certificate_id: Some(identity.certificate),
+        ca_certificate_id: principal.record.ca_certificate_id,
+        subject: Some(principal.certificate.subject().to_string()),
+        client_id: Some(identity.client_id.to_string()),
+        server_name: peer.server_name.as_deref().map(str::to_owned),
+        ..unidentified(identity.source)
+    });
+}
+
+/// Another reason not to connect.
+pub(super) fn of_session(shared: &Shared, identity: &Identity, reason: &str, details: &str) {
+    shared.figures.connects_refused.increment(1);
+    tracing::error!(
+        eventType = "Connect",
+        status = "Failure",
+        protocol = "MQTT",
+        traceId = &*identity.trace,
+        clientId = &*identity.client_id,
+        principalId = %identity.certificate,
+        sourceIp = %identity.source.ip(),
+        sourcePort = identity.source.port(),
+        reason,
+        details,
+    );
+}
+
+fn unidentified(source: SocketAddr) -> Attempt {
+    Attempt {
+        sequence: 0,
+        timestamp: Timestamp::default(),
+        outcome: Outcome::Refused,
+        reason: ReasonCode::TlsHandshakeFailed,
+        message: String::new(),
+        certificate_id: None,
+        ca_certificate_id: None,
+        subject: None,
+        client_id: None,
+        source_ip: source.ip().to_string(),
+        source_port: source.port(),
+        server_name: None,
+        template_name: None,
+        template_version: None,
+        parameters: Default::default(),
+        thing_name: None,
+        failing_resource: None,
+        json_path: None,
+        duration_micros: 0,
+    }
+}
