@@ -1,4 +1,7 @@
 //! The attempt log: every admission that was not a plain success, and every provisioning run. Durable and bounded.
+pub(crate) mod log;
+mod sequencer;
+
 use crate::clock::Timestamp;
 use crate::names::{CertificateId, TemplateName, ThingName};
 use crate::reason::ReasonCode;
@@ -66,4 +69,16 @@ pub struct AttemptFilter {
     pub ca_certificate_id: Option<CertificateId>,
     pub client_id: Option<String>,
     pub since: Option<Timestamp>,
+}
+
+impl AttemptFilter {
+    /// Does this attempt match all given members?
+    pub fn matches(&self, attempt: &Attempt) -> bool {
+        self.outcome.is_none_or(|outcome| attempt.outcome == outcome)
+            && self.reason.is_none_or(|reason| attempt.reason == reason)
+            && self.certificate_id.is_none_or(|id| attempt.certificate_id == Some(id))
+            && self.ca_certificate_id.is_none_or(|id| attempt.ca_certificate_id == Some(id))
+            && self.client_id.as_deref().is_none_or(|id| attempt.client_id.as_deref() == Some(id))
+            && self.since.is_none_or(|since| attempt.timestamp >= since)
+    }
 }

@@ -25,6 +25,7 @@ mod transact;
 #[allow(dead_code)]
 mod tx;
 
+pub use admission::budget::CaBudget;
 pub use admission::{Admission, Presentation, Principal, Refusal};
 pub use arn::{Arn, ArnError, ResourceKind};
 pub use attempt::{Attempt, AttemptFilter, Outcome};

@@ -1,7 +1,20 @@
 //! The policies of a connection: which apply, and what they were computed from.
-pub(crate) mod certificate_fields;
+mod certificate_fields;
+mod connection_thing;
+pub(crate) mod documents;
 
 use crate::change::Dependency;
+use crate::error::RegistryError;
+use crate::names::{ThingGroupName, ThingName};
+use crate::records::{PolicyTarget, ThingGroupRecord};
+use crate::registry::{policy_attachments, thing_groups};
+use crate::tx::Tx;
+use certificate_fields::certificate_fields;
+use connection_thing::connection_thing;
+use documents::Documents;
+use jitp_certs::Certificate;
+use jitp_policies::{Context, Permissions, Scope, ThingContext};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,7 +34,71 @@ pub struct ConnectContext {
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Granted {
-    pub permissions: jitp_policies::Permissions,
-    /// When a change touches one of these, compute the permissions again.
+    pub permissions: Permissions,
+    /// When a change touches one of these, compute the permissions again. Names things and policies that do not exist
+    /// yet but would count.
     pub depends_on: Vec<Dependency>,
+}
+
+/// Which policies apply to a connection of this certificate (`spec/policies.md` sections 6 and 7), compiled.
+pub(crate) async fn grant(
+    tx: &mut Tx,
+    documents: &Documents,
+    certificate: &Certificate,
+    connect: &ConnectContext,
+) -> Result<Granted, RegistryError> {
+    let id = certificate.id();
+    let thing = connection_thing(tx, id, &connect.client_id).await?;
+    let mut depends_on = vec![Dependency::Certificate(id)];
+    depends_on.extend(thing.name.clone().map(Dependency::Thing));
+
+    let mut applicable = BTreeSet::new();
+    applicable.extend(policy_attachments::policies_of(tx, &PolicyTarget::Certificate(id)).await?);
+    if let (true, Some(record)) = (thing.attached, &thing.record) {
+        for group in groups_with_ancestors(tx, &record.name).await? {
+            applicable
+                .extend(policy_attachments::policies_of(tx, &PolicyTarget::ThingGroup(group.clone())).await?);
+            depends_on.push(Dependency::ThingGroup(group));
+        }
+    }
+    let mut attached = Vec::with_capacity(applicable.len());
+    for policy in &applicable {
+        attached.extend(documents.default_version(tx, policy).await?);
+    }
+    depends_on.extend(applicable.into_iter().map(Dependency::Policy));
+
+    let resolves = thing.attached || !tx.options().thing_vars_require_attachment;
+    let context = Context {
+        client_id: Some(connect.client_id.to_string()),
+        source_ip: Some(connect.source_ip),
+        domain_name: connect.server_name.as_deref().map(str::to_owned),
+        certificate_id: Some(id.to_string()),
+        certificate_serial_number: Some(certificate.serial_number().to_owned()),
+        certificate_fields: certificate_fields(certificate),
+        thing: thing.record.filter(|_| resolves).map(|record| ThingContext {
+            name: record.name.to_string(),
+            thing_type: record.thing_type.map(|name| name.to_string()),
+            attributes: record.attributes.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+        }),
+        thing_is_attached: thing.attached,
+        persistent_connect: connect.persistent,
+        last_will_topic: connect.will_topic.as_deref().map(str::to_owned),
+    };
+    let scope = Scope { region: tx.options().region.clone(), account: tx.options().account.clone() };
+    Ok(Granted { permissions: Permissions::compile(&attached, &scope, &context), depends_on })
+}
+
+/// The groups of a thing and all groups above them: policies are inherited downward.
+async fn groups_with_ancestors(
+    tx: &mut Tx,
+    thing: &ThingName,
+) -> Result<BTreeSet<ThingGroupName>, RegistryError> {
+    let mut all = BTreeSet::new();
+    for group in thing_groups::groups_of(tx, thing).await? {
+        if let Some(record) = tx.get::<ThingGroupRecord>(&group).await? {
+            all.extend(record.ancestors);
+        }
+        all.insert(group);
+    }
+    Ok(all)
 }

@@ -1,13 +1,22 @@
 //! The handle that broker, api and cli share.
-use crate::admission::{Admission, Presentation, Principal};
+use crate::admission::buckets::Buckets;
+use crate::admission::cas::RegisteredCas;
+use crate::admission::flights::Flights;
+use crate::admission::run::Landing;
+use crate::admission::templates::Templates;
+use crate::admission::{Admission, Presentation, Principal, report, standing};
+use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
-use crate::permissions::{ConnectContext, Granted};
+use crate::names::CertificateId;
+use crate::permissions::documents::Documents;
+use crate::permissions::{ConnectContext, Granted, grant};
 use crate::reason::ReasonCode;
+use crate::records::CertificateRecord;
 use crate::registry::Registry;
-use crate::simulate::Simulation;
+use crate::simulate::{Simulation, simulate};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,84 +99,147 @@ pub enum Health {
 /// The registry and every way to provision, over one store. Cheap to clone.
 #[derive(Clone)]
 pub struct Provisioner {
-    _inner: Arc<()>,
+    pub(crate) inner: Arc<Inner>,
 }
+
+/// What the handle holds, and what a run in the background goes on holding.
+pub(crate) struct Inner {
+    pub(crate) registry: Registry,
+    pub(crate) attempts: AttemptLog,
+    pub(crate) templates: Templates,
+    pub(crate) cas: RegisteredCas,
+    pub(crate) documents: Documents,
+    /// Provisioning runs under way.
+    pub(crate) flights: Arc<Flights<CertificateId, Landing>>,
+    /// Certificates whose run failed, charged for it.
+    pub(crate) failing: Buckets<CertificateId>,
+    /// CAs, charged for every run.
+    pub(crate) ca_rates: Buckets<CertificateId>,
+    /// Held while a certificate is registered under a CA with a total budget.
+    pub(crate) budget: tokio::sync::Mutex<()>,
+}
+
+/// Most provisioning runs under way at once.
+const FLIGHTS: usize = 16_384;
+/// Most certificates whose failures are remembered for their rate.
+const FAILING: usize = 100_000;
+/// Most CAs whose rate is remembered.
+const RATED_CAS: usize = 10_000;
 
 impl Provisioner {
     /// Opens, or creates, the registry in a directory (`<dir>/registry`). Fails clearly when another process has it
     /// open, when its format is newer, or when account or region differ from those of the first start.
-    pub async fn open(_dir: &Path, _options: Options, _clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        unimplemented!()
+    pub async fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        Self::over(Registry::open(dir, options, clock).await?).await
+    }
+    /// Over an open registry.
+    pub(crate) async fn over(registry: Registry) -> Result<Self, RegistryError> {
+        let attempts = AttemptLog::open(registry.clone()).await?;
+        let inner = Inner {
+            attempts,
+            templates: Templates::new(),
+            cas: RegisteredCas::new(),
+            documents: Documents::new(),
+            flights: Flights::new(FLIGHTS),
+            failing: Buckets::new(FAILING),
+            ca_rates: Buckets::new(RATED_CAS),
+            budget: tokio::sync::Mutex::new(()),
+            registry,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
     /// The registry: every operation of the control plane.
     pub fn registry(&self) -> &Registry {
-        unimplemented!()
+        &self.inner.registry
     }
     /// The options in force.
     pub fn options(&self) -> &Options {
-        unimplemented!()
+        self.inner.registry.options()
     }
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        unimplemented!()
+        self.inner.registry.clock()
     }
     /// What happened, in order.
     pub fn changes(&self) -> &ChangeFeed {
-        unimplemented!()
+        self.inner.registry.changes()
     }
     /// Decides whether a connection is let in, provisioning it if need be. Durable when it says so.
-    pub async fn admit(&self, _presentation: &Presentation<'_>) -> Admission {
-        unimplemented!()
+    pub async fn admit(&self, presentation: &Presentation<'_>) -> Admission {
+        self.inner.admit(presentation).await
     }
-    /// The policies that apply to a connection of this principal, compiled.
+    /// The policies that apply to a connection of this principal, compiled. Changes committed after the call began may
+    /// or may not be in it: who lives on must look at the change feed from before the call.
     pub async fn permissions(
         &self,
-        _principal: &Principal,
-        _connect: &ConnectContext,
+        principal: &Principal,
+        connect: &ConnectContext,
     ) -> Result<Granted, RegistryError> {
-        unimplemented!()
+        grant(&mut self.inner.registry.begin(), &self.inner.documents, &principal.certificate, connect).await
     }
     /// Is this principal still allowed to be connected? `None`: yes. For live sessions after a change.
-    pub async fn recheck(&self, _principal: &Principal) -> Result<Option<ReasonCode>, RegistryError> {
-        unimplemented!()
+    pub async fn recheck(&self, principal: &Principal) -> Result<Option<ReasonCode>, RegistryError> {
+        let record: Option<CertificateRecord> = self.inner.registry.begin().get(&principal.id()).await?;
+        let Some(record) = record else { return Ok(Some(ReasonCode::CertificateNotRegistered)) };
+        Ok(match standing::standing(&record) {
+            Ok(standing::Standing::Active) => None,
+            Ok(standing::Standing::Pending(_)) => Some(ReasonCode::CertificatePendingActivation),
+            Err(cause) => Some(cause.reason),
+        })
     }
     /// Records a refusal that was decided elsewhere (TLS, authorization). Sequence, time are set here. Does not wait
     /// for the disk; never blocks; what does not fit a bounded queue is counted and dropped.
-    pub fn record_refusal(&self, _attempt: Attempt) {
-        unimplemented!()
+    pub fn record_refusal(&self, attempt: Attempt) {
+        let attempt = Attempt { timestamp: self.clock().now(), ..attempt };
+        // Who is known but not allowed has passed authentication: that record is the connection's own.
+        if attempt.reason != ReasonCode::NotAuthorized {
+            report::refusal(&self.options().account, &attempt);
+        }
+        self.inner.attempts.enter_later(attempt);
     }
     /// Attempts, newest first, older than the cursor `before` (a sequence) if given.
     pub async fn attempts(
         &self,
-        _filter: &AttemptFilter,
-        _before: Option<u64>,
-        _limit: usize,
+        filter: &AttemptFilter,
+        before: Option<u64>,
+        limit: usize,
     ) -> Result<Vec<Attempt>, RegistryError> {
-        unimplemented!()
+        self.inner.attempts.list(filter, before, limit).await
     }
-    /// Attempts after a sequence, oldest first: for tails.
+    /// Attempts after a sequence, oldest first: for tails. Waits for attempts that are being committed, so that a tail
+    /// that goes on from the last sequence misses none.
     pub async fn attempts_after(
         &self,
-        _filter: &AttemptFilter,
-        _after: u64,
-        _limit: usize,
+        filter: &AttemptFilter,
+        after: u64,
+        limit: usize,
     ) -> Result<Vec<Attempt>, RegistryError> {
-        unimplemented!()
+        self.inner.attempts.list_after(filter, after, limit).await
     }
-    /// Dry run of a JITP template body over a leaf certificate (PEM).
+    /// Dry run of a JITP template body over a leaf certificate (PEM). Nothing is written.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when the template does not validate or the certificate cannot be read.
     pub async fn simulate(
         &self,
-        _template_body: &str,
-        _certificate_pem: &str,
+        template_body: &str,
+        certificate_pem: &str,
     ) -> Result<Simulation, RegistryError> {
-        unimplemented!()
+        simulate(&self.inner, template_body, certificate_pem).await
     }
     /// Can it be written?
     pub fn health(&self) -> Health {
-        unimplemented!()
+        self.inner.registry.health()
     }
     /// Flushes and closes: waits for commits under way. Later calls fail with `Unavailable`.
     pub async fn close(&self) -> Result<(), RegistryError> {
-        unimplemented!()
+        self.inner.attempts.close().await;
+        self.inner.registry.close().await
+    }
+}
+
+impl std::fmt::Debug for Provisioner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provisioner").field("health", &self.health()).finish_non_exhaustive()
     }
 }

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_key_gets_its_rate_per_second_and_no_more() {
         let buckets = Buckets::new(10);
-        let at = |ms| Timestamp(1_000_000 + ms);
+        let at = |ms: u64| Timestamp(1_000_000 + ms);
         assert!(buckets.take(&1, 2, at(0)));
         assert!(buckets.take(&1, 2, at(0)));
         assert!(!buckets.has_token(&1, 2, at(499)));

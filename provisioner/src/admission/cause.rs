@@ -29,6 +29,12 @@ impl Cause {
             json_path: Some(path),
         }
     }
+    /// The client sent no server name, and `why` it should have.
+    pub(crate) fn sni_missing(why: &str) -> Self {
+        let message =
+            format!("the client sent no server name (SNI), and {why}: make it send the broker's host name");
+        Self::new(ReasonCode::SniMisused, message)
+    }
     /// What the connection is told.
     pub(crate) fn refusal(&self) -> Refusal {
         Refusal { reason: self.reason, message: self.message.clone(), retry: self.reason.is_transient() }

@@ -113,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn there_are_never_more_flights_than_allowed() {
         let flights = Flights::<u32, usize>::new(1);
-        let first = flights.board(1, || std::future::pending()).unwrap();
+        let first = flights.board(1, std::future::pending).unwrap();
         assert!(first.led);
         assert!(flights.board(2, || async { 2 }).is_none());
         assert!(!flights.board(1, || async { 1 }).unwrap().led);

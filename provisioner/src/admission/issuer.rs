@@ -67,3 +67,98 @@ pub(crate) fn may_register(ca: &RegisteredCa, now: i64) -> Result<(), Cause> {
         Cause::new(ReasonCode::CaExpired, message)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::records::CertificateMode;
+    use jitp_certs::{Attribute, Authority, KeyKind, LeafRequest, Validity};
+    use std::collections::BTreeMap;
+
+    const NOW: i64 = 1_767_225_600;
+    const VALID: Validity = Validity { not_before: NOW - 1000, not_after: NOW + 1000 };
+
+    fn authority() -> Authority {
+        Authority::create(&[(Attribute::CommonName, "Plant".into())], VALID, KeyKind::EcP256).unwrap()
+    }
+    /// Another certificate of the same CA key.
+    fn reissued(ca: &Authority, validity: Validity) -> Authority {
+        let subject = [(Attribute::CommonName, "Plant".into())];
+        Authority::create_for_key(&subject, validity, ca.private_key().expose()).unwrap()
+    }
+    fn leaf(ca: &Authority) -> Certificate {
+        let subject = vec![(Attribute::CommonName, "pump-1".into())];
+        let request = LeafRequest { subject, validity: VALID, key: KeyKind::EcP256 };
+        ca.issue_device(&request).unwrap().certificate
+    }
+    fn registered(
+        ca: &Authority,
+        status: CaStatus,
+        auto_registration: bool,
+        created_at: u64,
+    ) -> RegisteredCa {
+        let certificate = ca.certificate().clone();
+        let record = CaCertificateRecord {
+            certificate_id: certificate.id(),
+            pem: certificate.to_pem(),
+            status,
+            auto_registration,
+            mode: CertificateMode::Default,
+            registration_config: None,
+            created_at: Timestamp(created_at),
+            modified_at: Timestamp(created_at),
+            version: 1,
+            generation_id: String::new(),
+            runs_per_second: None,
+            total_runs: None,
+            tags: BTreeMap::new(),
+        };
+        RegisteredCa { record, certificate }
+    }
+    fn chosen(
+        leaf: &Certificate,
+        candidates: &[RegisteredCa],
+        sent: &[CertificateId],
+    ) -> Result<u64, ReasonCode> {
+        let ca = choose(leaf, candidates, sent, NOW).map_err(|cause| cause.reason)?;
+        may_register(ca, NOW).map_err(|cause| cause.reason)?;
+        Ok(ca.record.created_at.0)
+    }
+
+    #[test]
+    fn only_the_key_that_signed_counts_never_the_name() {
+        let (ours, other) = (authority(), authority());
+        let device = leaf(&ours);
+        let active = |ca: &Authority, at| registered(ca, CaStatus::Active, true, at);
+        assert_eq!(chosen(&device, &[], &[]), Err(ReasonCode::CertificateNotRegistered));
+        assert_eq!(chosen(&device, &[active(&other, 1)], &[]), Err(ReasonCode::IssuerImpostor));
+        let sent = [other.certificate().id()];
+        assert_eq!(chosen(&device, &[active(&other, 1)], &sent), Err(ReasonCode::IssuerImpostor));
+        assert_eq!(chosen(&device, &[active(&other, 2), active(&ours, 1)], &sent), Ok(1));
+    }
+
+    #[test]
+    fn of_two_with_one_key_the_one_that_may_register_comes_first_then_what_was_sent_then_the_newest() {
+        let first = authority();
+        let second = reissued(&first, Validity { not_before: NOW - 500, not_after: NOW + 5000 });
+        let expired = reissued(&first, Validity { not_before: NOW - 500, not_after: NOW - 1 });
+        let device = leaf(&first);
+        let of = |ca: &Authority, status, auto, at| registered(ca, status, auto, at);
+        let (active, inactive) = (CaStatus::Active, CaStatus::Inactive);
+        let both = [of(&first, active, true, 1), of(&second, active, true, 2)];
+        assert_eq!(chosen(&device, &both, &[]), Ok(2));
+        assert_eq!(chosen(&device, &both, &[first.certificate().id()]), Ok(1));
+        let one_inactive = [of(&first, active, true, 1), of(&second, inactive, true, 2)];
+        assert_eq!(chosen(&device, &one_inactive, &[second.certificate().id()]), Ok(1));
+        let one_expired = [of(&first, active, true, 1), of(&expired, active, true, 2)];
+        assert_eq!(chosen(&device, &one_expired, &[]), Ok(1));
+        for (ca, reason) in [
+            (of(&first, inactive, true, 1), ReasonCode::CaInactive),
+            (of(&first, active, false, 1), ReasonCode::CaAutoRegistrationDisabled),
+            (of(&expired, active, true, 1), ReasonCode::CaExpired),
+        ] {
+            assert_eq!(chosen(&device, &[ca], &[]), Err(reason));
+        }
+    }
+}

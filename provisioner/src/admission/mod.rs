@@ -1,11 +1,17 @@
 //! The way of a first connection: a peer certificate in, a principal or a refusal out (`spec/jitp.md` section 4).
+mod admit;
+pub(crate) mod apply;
 pub(crate) mod buckets;
+pub(crate) mod budget;
+pub(crate) mod cas;
 pub(crate) mod cause;
 pub(crate) mod flights;
 pub(crate) mod issuer;
 pub(crate) mod leaf;
+pub(crate) mod overrides;
 pub(crate) mod parameters;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod standing;
 pub(crate) mod templates;
 pub(crate) mod visit;

@@ -1,6 +1,6 @@
 //! The template parameters that a certificate fills in (`spec/jitp.md` section 6).
 use jitp_certs::{Attribute, Certificate};
-use jitp_templates::Parameters;
+use jitp_templates::{Parameters, Template};
 
 /// Parameter names and the subject attribute each is read from.
 const FROM_SUBJECT: [(&str, Attribute); 7] = [
@@ -28,4 +28,14 @@ pub(crate) fn bind(leaf: &Certificate, serial_fallback: bool) -> Parameters {
     }
     values.insert(ID.to_owned(), leaf.id().to_string());
     values
+}
+
+/// The values of the parameters that a template declares: what a run is remembered by.
+pub(crate) fn declared(template: &Template, values: &Parameters) -> Parameters {
+    template
+        .parameters()
+        .filter_map(|(name, default)| {
+            Some((name.to_owned(), values.get(name).map(String::as_str).or(default)?.to_owned()))
+        })
+        .collect()
 }

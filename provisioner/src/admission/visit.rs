@@ -53,6 +53,9 @@ impl Visit {
         self.sent = chain.iter().skip(1).take(CHAIN_KEPT).map(|der| CertificateId::of_der(der)).collect();
         self
     }
+    pub(crate) fn has_server_name(&self) -> bool {
+        self.server_name.is_some()
+    }
 
     /// The attempt of a connection that is refused. The sequence is given by the log.
     pub(crate) fn refused(&self, cause: &Cause, ca: Option<CertificateId>, now: Timestamp) -> Attempt {

@@ -1,0 +1,54 @@
+//! The provisioning budget of a CA: an extension of jitp, set by the operator.
+use crate::error::RegistryError;
+use crate::names::CertificateId;
+use crate::records::CaCertificateRecord;
+use crate::registry::Registry;
+use crate::store::Table;
+use crate::stored::{decode, encode};
+use crate::transact::transact;
+use crate::tx::Tx;
+
+/// How fast, and how many certificates, a CA may register by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CaBudget {
+    /// Runs per second; `None`: the configured default; 0: unlimited.
+    pub runs_per_second: Option<u32>,
+    /// Certificates in all, counted while a total is set; `None`: unlimited.
+    pub total_runs: Option<u64>,
+}
+
+impl Registry {
+    /// Sets the budget of a CA. What it has used of a total stays counted.
+    ///
+    /// # Errors
+    /// `NotFound` if the CA is not registered.
+    pub async fn set_ca_budget(&self, ca: CertificateId, budget: CaBudget) -> Result<(), RegistryError> {
+        transact!(self, |tx| set(tx, ca, budget))
+    }
+    /// How many certificates a CA has registered while it had a total budget.
+    pub async fn ca_budget_used(&self, ca: CertificateId) -> Result<u64, RegistryError> {
+        used(&mut self.begin(), ca).await
+    }
+}
+
+async fn set(tx: &mut Tx, ca: CertificateId, budget: CaBudget) -> Result<(), RegistryError> {
+    let record: CaCertificateRecord = tx.require(&ca).await?;
+    let CaBudget { runs_per_second, total_runs } = budget;
+    tx.put(&CaCertificateRecord { runs_per_second, total_runs, ..record })
+}
+
+/// How many certificates a CA with a total budget has registered.
+pub(crate) async fn used(tx: &mut Tx, ca: CertificateId) -> Result<u64, RegistryError> {
+    let key = ca.as_bytes();
+    match tx.row(Table::CaRuns, key).await? {
+        Some(bytes) => Ok(decode(Table::CaRuns, key, &bytes)?),
+        None => Ok(0),
+    }
+}
+
+/// Counts one more.
+pub(crate) async fn count(tx: &mut Tx, ca: CertificateId) -> Result<(), RegistryError> {
+    let used = used(tx, ca).await?.saturating_add(1);
+    tx.put_row(Table::CaRuns, ca.as_bytes().to_vec(), encode(&used)?);
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! The run behind a first connection: who issued the certificate, what its template says, and one commit of it all.
+use crate::admission::apply::apply;
+use crate::admission::cause::Cause;
+use crate::admission::issuer::{RegisteredCa, choose, may_register};
+use crate::admission::standing::{Standing, standing};
+use crate::admission::visit::Visit;
+use crate::admission::{Principal, report};
+use crate::admission::{budget, parameters};
+use crate::attempt::Attempt;
+use crate::error::RegistryError;
+use crate::names::{CertificateId, TemplateName, ThingName};
+use crate::provisioner::Inner;
+use crate::reason::ReasonCode;
+use crate::records::{
+    CertificateMode, CertificateRecord, CertificateStatus, RegistrationConfig, TemplateRecord, TemplateType,
+    TemplateVersionRecord,
+};
+use crate::registry::certificates;
+use crate::store::StoreError;
+use crate::tx::Tx;
+use jitp_certs::Certificate;
+use jitp_templates::{Parameters, Template};
+use std::sync::Arc;
+
+/// What came of a run. All that wait for it get the same.
+pub(crate) type Landing = Result<Principal, Arc<Stop>>;
+
+/// Why a run did not let the device in.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) cause: Cause,
+    pub(crate) ca: Option<CertificateId>,
+    /// The attempt is in the log already, with the commit of the run.
+    pub(crate) logged: bool,
+}
+
+/// How often a run starts over because others changed what it had read. Each time somebody else has made progress.
+const MOST_TRIES: u32 = 100;
+
+/// Registers and provisions, or says why not. Durable when it returns.
+pub(crate) async fn run(inner: Arc<Inner>, leaf: Certificate, visit: Visit) -> Landing {
+    let mut run = Run { inner: &inner, leaf: &leaf, visit: &visit, charged: false };
+    for _ in 0..MOST_TRIES {
+        match run.once().await {
+            Ok(principal) => return Ok(principal),
+            Err(Halt::Stop(stop)) => return Err(stop),
+            Err(Halt::Again) => tokio::task::yield_now().await,
+        }
+    }
+    let message = "others kept changing the resources of this run: the device succeeds when it retries";
+    Err(stop(Cause::new(ReasonCode::ProvisioningTimeout, message), None))
+}
+
+/// Why one try ended without a principal.
+enum Halt {
+    /// What was read has been changed meanwhile: decide again.
+    Again,
+    Stop(Arc<Stop>),
+}
+
+struct Run<'a> {
+    inner: &'a Arc<Inner>,
+    leaf: &'a Certificate,
+    visit: &'a Visit,
+    /// The CA's rate has been charged for this run.
+    charged: bool,
+}
+
+/// What a run has found out of its template, for the attempt.
+#[derive(Default)]
+struct Found {
+    template_name: Option<TemplateName>,
+    template_version: Option<u32>,
+    parameters: Parameters,
+    thing_name: Option<ThingName>,
+}
+
+impl Run<'_> {
+    /// One try.
+    async fn once(&mut self) -> Result<Principal, Halt> {
+        let mut tx = self.inner.registry.begin();
+        let (ca, is_new) = match self.issuer(&mut tx).await? {
+            Issuer::NotNeeded(principal) => return Ok(principal),
+            Issuer::Found { ca, is_new } => (ca, is_new),
+        };
+        let halt = |cause| Halt::from((cause, ca.record.certificate_id));
+        self.server_name(&ca).map_err(halt)?;
+        // One at a time, so that the runs of a CA with a budget do not conflict on its count.
+        let _turn = match ca.record.total_runs {
+            Some(_) if is_new => Some(self.inner.budget.lock().await),
+            _ => None,
+        };
+        self.budget(&mut tx, &ca, is_new).await.map_err(halt)?;
+        match ca.record.registration_config.clone() {
+            None => self.register(tx, &ca, is_new).await,
+            Some(config) => self.provision(tx, &ca, is_new, &config).await,
+        }
+    }
+
+    /// The CA that stands behind the certificate and may register now.
+    async fn issuer(&self, tx: &mut Tx) -> Result<Issuer, Halt> {
+        let now = tx.now().unix_seconds();
+        let record: Option<CertificateRecord> = tx.get(&self.leaf.id()).await?;
+        let Some(record) = record else {
+            let candidates = self.inner.cas.with_subject(tx, self.leaf.issuer()).await?;
+            let ca = choose(self.leaf, &candidates, &self.visit.sent, now)?;
+            may_register(ca, now).map_err(|cause| (cause, ca.record.certificate_id))?;
+            return Ok(Issuer::Found { ca: ca.clone(), is_new: true });
+        };
+        let id = match standing(&record) {
+            Ok(Standing::Active) => {
+                return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, record, false).await?));
+            }
+            Ok(Standing::Pending(ca)) => ca,
+            Err(cause) => return Err(Halt::Stop(stop(cause, record.ca_certificate_id))),
+        };
+        let ca = self.inner.cas.by_id(tx, id).await?.ok_or_else(|| {
+            let message = format!(
+                "the CA {id} that registered this certificate has been deleted: register it again, or set the \
+                 certificate to ACTIVE by hand"
+            );
+            (Cause::new(ReasonCode::CaDeleted, message), id)
+        })?;
+        may_register(&ca, now).map_err(|cause| (cause, id))?;
+        Ok(Issuer::Found { ca, is_new: false })
+    }
+
+    fn server_name(&self, ca: &RegisteredCa) -> Result<(), Cause> {
+        if ca.record.mode == CertificateMode::SniOnly && !self.visit.has_server_name() {
+            return Err(Cause::sni_missing("the issuing CA is registered in mode SNI_ONLY"));
+        }
+        Ok(())
+    }
+
+    /// The CA's runs per second, and how many certificates it may register in all.
+    async fn budget(&mut self, tx: &mut Tx, ca: &RegisteredCa, is_new: bool) -> Result<(), Cause> {
+        let id = ca.record.certificate_id;
+        if let (Some(total), true) = (ca.record.total_runs, is_new) {
+            let used = budget::used(tx, id).await?;
+            if used >= total {
+                let message = format!(
+                    "the CA {id} has registered the {total} certificates of its budget: raise the budget if these \
+                     devices are yours"
+                );
+                return Err(Cause::new(ReasonCode::CaBudgetExhausted, message));
+            }
+        }
+        let rate = ca.record.runs_per_second.unwrap_or(tx.options().runs_per_ca_per_second);
+        if !self.charged && !self.inner.ca_rates.take(&id, rate, tx.now()) {
+            let message = format!(
+                "the CA {id} may provision {rate} devices per second and more have come: they succeed when they retry"
+            );
+            return Err(Cause::new(ReasonCode::CaRateExceeded, message));
+        }
+        self.charged = true;
+        Ok(())
+    }
+
+    /// JITR: the certificate is registered, and an operator's consumer hears of it.
+    async fn register(&self, mut tx: Tx, ca: &RegisteredCa, is_new: bool) -> Result<Principal, Halt> {
+        let id = ca.record.certificate_id;
+        let cause = if is_new {
+            let message = "the certificate is registered and waits for activation: attach its policies, then set it \
+                           to ACTIVE";
+            Cause::new(ReasonCode::RegisteredPendingActivation, message)
+        } else {
+            let message = "the certificate waits for activation and its CA has no template: set it to ACTIVE, or give \
+                           the CA a template";
+            Cause::new(ReasonCode::CertificatePendingActivation, message)
+        };
+        self.insert(&mut tx, ca, is_new).await?;
+        let attempt = self.visit.refused(&cause, Some(id), tx.now());
+        self.commit(tx, &attempt).await?;
+        report::run(&self.inner.registry.options().account, &attempt);
+        Err(Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged: true })))
+    }
+
+    /// JITP: the template runs, all or nothing.
+    async fn provision(
+        &self,
+        mut tx: Tx,
+        ca: &RegisteredCa,
+        is_new: bool,
+        config: &RegistrationConfig,
+    ) -> Result<Principal, Halt> {
+        let id = ca.record.certificate_id;
+        let mut found = Found::default();
+        let certificate = match self.carry_out(&mut tx, ca, is_new, config, &mut found).await {
+            Ok(certificate) => certificate,
+            Err(cause) => return Err(self.failed(ca, cause, found).await),
+        };
+        let thing = found.thing_name.as_ref().map_or_else(String::new, |name| format!(" as thing {name}"));
+        let message =
+            format!("the device was provisioned{thing} by the template of its CA; nothing is left to do");
+        let attempt = found.complete(self.visit.provisioned(message, id, tx.now()));
+        let principal = self.inner.principal(&mut tx, self.leaf, certificate, true).await?;
+        self.commit(tx, &attempt).await?;
+        report::run(&self.inner.registry.options().account, &attempt);
+        if principal.record.status == CertificateStatus::Active {
+            return Ok(principal);
+        }
+        let message = "the device was provisioned, and its template set the certificate to INACTIVE: set it to ACTIVE \
+                       when the device may connect";
+        let cause = Cause::new(ReasonCode::CertificateInactive, message);
+        Err(Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged: true })))
+    }
+
+    async fn carry_out(
+        &self,
+        tx: &mut Tx,
+        ca: &RegisteredCa,
+        is_new: bool,
+        config: &RegistrationConfig,
+        found: &mut Found,
+    ) -> Result<CertificateRecord, Cause> {
+        let template = self.template(tx, ca, config, found).await?;
+        let values = parameters::bind(self.leaf, tx.options().jitp_serial_fallback);
+        found.parameters = parameters::declared(&template, &values);
+        let plan = template.evaluate(&values)?;
+        found.thing_name = plan.thing.as_ref().map(|thing| thing.name.clone());
+        let pending = self.insert(tx, ca, is_new).await?;
+        apply(tx, &plan, pending).await
+    }
+
+    /// The CA's template: its inline body, or the default version of the named one, as they are now.
+    async fn template(
+        &self,
+        tx: &mut Tx,
+        ca: &RegisteredCa,
+        config: &RegistrationConfig,
+        found: &mut Found,
+    ) -> Result<Arc<Template>, Cause> {
+        let id = ca.record.certificate_id;
+        let body = match (&config.template_name, &config.template_body) {
+            (Some(name), _) => {
+                found.template_name = Some(name.clone());
+                let missing = |what: &str| {
+                    let message = format!(
+                        "the template {name} of the CA {id} {what}: create it with type JITP, or give the CA another"
+                    );
+                    Cause::new(ReasonCode::TemplateNotFound, message)
+                };
+                let template: TemplateRecord =
+                    tx.get(name).await?.ok_or_else(|| missing("does not exist"))?;
+                if template.template_type != TemplateType::Jitp {
+                    return Err(missing("is not of type JITP"));
+                }
+                let version = template.default_version;
+                found.template_version = Some(version);
+                let stored: Option<TemplateVersionRecord> = tx.get(&(name.clone(), version)).await?;
+                stored.ok_or_else(|| missing(&format!("has no version {version}")))?.body
+            }
+            (None, Some(body)) => body.clone(),
+            (None, None) => {
+                let message =
+                    format!("the registration configuration of the CA {id} has no template: set one");
+                return Err(Cause::new(ReasonCode::TemplateNotFound, message));
+            }
+        };
+        self.inner.templates.jitp(tx.options(), &body).map_err(|problems| {
+            let message =
+                format!("the stored template does not validate: {problems}; write a valid version of it");
+            let json_path = problems.0.into_iter().next().map(|problem| problem.path);
+            Cause { json_path, ..Cause::new(ReasonCode::TemplateInvalid, message) }
+        })
+    }
+
+    /// The run failed: nothing of it remains but the certificate, pending, and the attempt.
+    async fn failed(&self, ca: &RegisteredCa, cause: Cause, found: Found) -> Halt {
+        let id = ca.record.certificate_id;
+        let attempt = found.complete(self.visit.refused(&cause, Some(id), self.inner.registry.clock().now()));
+        // What the store cannot do it cannot do now either.
+        let logged = !cause.reason.is_server_error();
+        if logged && let Err(halt) = self.leave_pending(ca, &cause, &attempt).await {
+            return halt;
+        }
+        let rate = self.inner.registry.options().runs_per_certificate_per_second;
+        self.inner.failing.take(&self.leaf.id(), rate, attempt.timestamp);
+        report::run(&self.inner.registry.options().account, &attempt);
+        Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged }))
+    }
+
+    async fn leave_pending(&self, ca: &RegisteredCa, cause: &Cause, attempt: &Attempt) -> Result<(), Halt> {
+        let mut tx = self.inner.registry.begin();
+        let last_error = Some(format!("{}: {}", cause.reason, cause.message));
+        let known = tx.get::<CertificateRecord>(&self.leaf.id()).await?;
+        let pending = self.insert(&mut tx, ca, known.is_none()).await?;
+        if pending.status != CertificateStatus::PendingActivation {
+            // Somebody has decided about it meanwhile: look again.
+            return Err(Halt::Again);
+        }
+        certificates::set_last_error(&mut tx, pending.certificate_id, last_error).await?;
+        self.commit(tx, attempt).await
+    }
+
+    /// The certificate as PENDING_ACTIVATION, with its registration event; a new one is counted against the CA's total.
+    async fn insert(
+        &self,
+        tx: &mut Tx,
+        ca: &RegisteredCa,
+        is_new: bool,
+    ) -> Result<CertificateRecord, RegistryError> {
+        if is_new && ca.record.total_runs.is_some() {
+            budget::count(tx, ca.record.certificate_id).await?;
+        }
+        certificates::insert_pending(tx, self.leaf, &ca.record).await
+    }
+
+    /// Commits with the attempt in the same commit.
+    async fn commit(&self, mut tx: Tx, attempt: &Attempt) -> Result<(), Halt> {
+        let _ticket = self.inner.attempts.enter(&mut tx, attempt.clone())?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// What has been found out about who stands behind a certificate.
+enum Issuer {
+    /// The certificate is ACTIVE already: another run was faster.
+    NotNeeded(Principal),
+    /// `is_new`: the certificate is not in the registry yet.
+    Found { ca: RegisteredCa, is_new: bool },
+}
+
+impl Found {
+    fn complete(self, attempt: Attempt) -> Attempt {
+        Attempt {
+            template_name: self.template_name,
+            template_version: self.template_version,
+            parameters: self.parameters,
+            thing_name: self.thing_name,
+            ..attempt
+        }
+    }
+}
+
+fn stop(cause: Cause, ca: Option<CertificateId>) -> Arc<Stop> {
+    Arc::new(Stop { cause, ca, logged: false })
+}
+
+impl From<(Cause, CertificateId)> for Halt {
+    fn from((cause, ca): (Cause, CertificateId)) -> Self {
+        Self::Stop(stop(cause, Some(ca)))
+    }
+}
+impl From<Cause> for Halt {
+    fn from(cause: Cause) -> Self {
+        Self::Stop(stop(cause, None))
+    }
+}
+impl From<RegistryError> for Halt {
+    fn from(error: RegistryError) -> Self {
+        Self::from(Cause::from(error))
+    }
+}
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Again,
+            error => Self::from(RegistryError::from(error)),
+        }
+    }
+}
