@@ -1,15 +1,103 @@
 //! Device certificates (`spec/jitp.md` sections 4 and 9, `spec/control-plane.md` section 3).
-use super::ca_certificates::id_in_key;
+use super::ca_certificates::{self, id_in_key};
 use super::page::{Page, PageRequest, page, record_page};
 use super::{Registry, Result, policy_attachments};
+use crate::arn::ResourceKind;
 use crate::change::Change;
 use crate::error::RegistryError;
 use crate::names::CertificateId;
-use crate::records::{CaCertificateRecord, CertificateRecord, CertificateStatus, PolicyTarget};
+use crate::records::{
+    CaCertificateRecord, CaStatus, CertificateMode, CertificateRecord, CertificateStatus, PolicyTarget,
+};
 use crate::store::{Key, Table};
+use crate::stored::Stored;
 use crate::transact::transact;
 use crate::tx::Tx;
-use jitp_certs::Certificate;
+use jitp_certs::{Certificate, issued_by};
+
+/// RegisterCertificate, and without `of_ca` RegisterCertificateWithoutCA.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct RegisterCertificate {
+    pub certificate: String,
+    /// The certificate must be signed by a registered CA.
+    pub of_ca: bool,
+    /// Which of several CAs with one subject.
+    pub ca_certificate: Option<String>,
+    /// ACTIVE, INACTIVE or REVOKED.
+    pub status: CertificateStatus,
+}
+
+/// Registers a device certificate by hand.
+pub(crate) async fn register(tx: &mut Tx, request: &RegisterCertificate) -> Result<CertificateRecord> {
+    use CertificateStatus::{PendingActivation, PendingTransfer};
+    if matches!(request.status, PendingActivation | PendingTransfer) {
+        return Err(RegistryError::InvalidRequest(
+            "a certificate is registered as ACTIVE, INACTIVE or REVOKED: give one of these".into(),
+        ));
+    }
+    let invalid = |e| RegistryError::CertificateValidation(format!("the certificate cannot be used: {e}"));
+    let certificate = Certificate::from_pem(&request.certificate).map_err(invalid)?;
+    certificate.check_algorithms().map_err(invalid)?;
+    let ca = if request.of_ca {
+        Some(registered_issuer(tx, &certificate, request.ca_certificate.as_deref()).await?)
+    } else {
+        None
+    };
+    let id = certificate.id();
+    if tx.exists::<CertificateRecord>(&id).await? {
+        return Err(RegistryError::AlreadyExists {
+            kind: CertificateRecord::KIND,
+            id: id.to_string(),
+            arn: tx.arn(ResourceKind::Certificate, &id.to_string()).to_string(),
+            hint: ": it is registered or provisioned".into(),
+        });
+    }
+    insert(tx, &certificate, ca.as_ref(), request.status)
+}
+
+/// The one registered CA that signed a certificate and may register more.
+async fn registered_issuer(
+    tx: &mut Tx,
+    certificate: &Certificate,
+    chosen: Option<&str>,
+) -> Result<CaCertificateRecord> {
+    let mut candidates = ca_certificates::with_subject(tx, certificate.issuer().der()).await?;
+    if let Some(pem) = chosen {
+        let chosen = Certificate::from_pem(pem).map_err(|e| {
+            RegistryError::CertificateValidation(format!("the CA certificate cannot be used: {e}"))
+        })?;
+        candidates.retain(|ca| ca.certificate_id == chosen.id());
+    } else if candidates.len() > 1 {
+        return Err(RegistryError::CertificateConflict(format!(
+            "{} registered CA certificates have the subject \"{}\": send the one that signed as caCertificatePem",
+            candidates.len(),
+            certificate.issuer()
+        )));
+    }
+    for candidate in candidates {
+        let ca = Certificate::from_pem(&candidate.pem).map_err(|e| {
+            RegistryError::Internal(format!(
+                "the stored CA certificate {} cannot be read: {e}",
+                candidate.certificate_id
+            ))
+        })?;
+        if issued_by(certificate, &ca).is_err() {
+            continue;
+        }
+        if candidate.status == CaStatus::Inactive {
+            return Err(RegistryError::CertificateState(format!(
+                "CA certificate {} is INACTIVE: activate it before registering certificates of it",
+                candidate.certificate_id
+            )));
+        }
+        return Ok(candidate);
+    }
+    Err(RegistryError::CertificateValidation(format!(
+        "no registered CA certificate has signed this certificate; its issuer is \"{}\": register that CA first",
+        certificate.issuer()
+    )))
+}
 
 /// Auto-registration: inserts the certificate as PENDING_ACTIVATION, or finds it there already, and reports the
 /// registration event while it is pending (`spec/jitp.md` section 5).
@@ -21,24 +109,7 @@ pub(crate) async fn insert_pending(
     let id = certificate.id();
     let record = match tx.get::<CertificateRecord>(&id).await? {
         Some(known) => known,
-        None => {
-            let record = CertificateRecord {
-                certificate_id: id,
-                pem: certificate.to_pem(),
-                status: CertificateStatus::PendingActivation,
-                mode: ca.mode,
-                ca_certificate_id: Some(ca.certificate_id),
-                created_at: tx.now(),
-                modified_at: tx.now(),
-                version: 1,
-                generation_id: uuid::Uuid::new_v4().to_string(),
-                last_error: None,
-            };
-            tx.put(&record)?;
-            tx.put_row(Table::CertificatesByCa, by_ca_key(ca.certificate_id, id), Vec::new());
-            tx.record(Change::Certificate { certificate_id: id, from: None, to: Some(record.status) });
-            record
-        }
+        None => insert(tx, certificate, Some(ca), CertificateStatus::PendingActivation)?,
     };
     if let (CertificateStatus::PendingActivation, Some(ca)) = (record.status, record.ca_certificate_id) {
         tx.record(Change::CertificateRegistered {
@@ -48,6 +119,33 @@ pub(crate) async fn insert_pending(
             registered_at: record.created_at,
         });
     }
+    Ok(record)
+}
+
+fn insert(
+    tx: &mut Tx,
+    certificate: &Certificate,
+    ca: Option<&CaCertificateRecord>,
+    status: CertificateStatus,
+) -> Result<CertificateRecord> {
+    let id = certificate.id();
+    let record = CertificateRecord {
+        certificate_id: id,
+        pem: certificate.to_pem(),
+        status,
+        mode: ca.map_or(CertificateMode::SniOnly, |ca| ca.mode),
+        ca_certificate_id: ca.map(|ca| ca.certificate_id),
+        created_at: tx.now(),
+        modified_at: tx.now(),
+        version: 1,
+        generation_id: uuid::Uuid::new_v4().to_string(),
+        last_error: None,
+    };
+    tx.put(&record)?;
+    if let Some(ca) = ca {
+        tx.put_row(Table::CertificatesByCa, by_ca_key(ca.certificate_id, id), Vec::new());
+    }
+    tx.record(Change::Certificate { certificate_id: id, from: None, to: Some(status) });
     Ok(record)
 }
 
@@ -142,6 +240,10 @@ fn by_ca_key(ca: CertificateId, id: CertificateId) -> Key {
 }
 
 impl Registry {
+    /// RegisterCertificate, RegisterCertificateWithoutCA.
+    pub async fn register_certificate(&self, r: RegisterCertificate) -> Result<CertificateRecord> {
+        transact!(self, |tx| register(tx, &r))
+    }
     /// DescribeCertificate.
     pub async fn certificate(&self, id: CertificateId) -> Result<CertificateRecord> {
         self.begin().require(&id).await
