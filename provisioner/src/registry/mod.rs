@@ -2,7 +2,7 @@
 //!
 //! An operation is a function over `&mut Tx`, so that a template run can do several of them in one commit; the method of
 //! [`Registry`] beside it does it in a commit of its own, anew if others were faster.
-pub(crate) mod attributes;
+mod attributes;
 pub(crate) mod billing_groups;
 pub(crate) mod ca_certificates;
 pub(crate) mod certificates;
@@ -21,6 +21,7 @@ pub(crate) mod thing_types;
 pub(crate) mod things;
 
 pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
+pub(crate) use attributes::{Attributes, updated as updated_attributes};
 pub use certificates::RegisterCertificate;
 pub use page::{Page, PageRequest};
 pub use templates::CreateTemplate;
