@@ -1,6 +1,7 @@
 //! Decisions with their reasons, for people.
 use crate::action::{ActionSet, ResourceKind};
 use crate::document::Rule;
+use crate::glob::Pattern;
 use crate::template::Template;
 use crate::{Action, Decision, Permissions, Statement};
 use serde_json::{Value, json};
@@ -127,7 +128,7 @@ pub(crate) fn describe(permissions: &Permissions) -> Value {
         });
         let actions = rule.actions_in_force(values);
         match rule.patterns(values) {
-            Some(patterns) if !actions.is_empty() => {
+            Some(patterns) if can_match(permissions, rule, actions, &patterns) => {
                 let member = if rule.inverted { "not_resources" } else { "resources" };
                 insert(&mut object, "actions", actions.iter().map(Action::name).collect());
                 insert(&mut object, member, patterns.iter().map(ToString::to_string).collect());
@@ -141,6 +142,14 @@ pub(crate) fn describe(permissions: &Permissions) -> Value {
         }
     }
     json!({ "statements": applicable, "not_applicable": not_applicable })
+}
+
+/// Whether there is any request that the statement applies to.
+fn can_match(permissions: &Permissions, rule: &Rule, actions: ActionSet, patterns: &[Pattern]) -> bool {
+    actions.iter().any(|action| {
+        let prefix = action.kind().resource_prefix(permissions.arn_prefix());
+        rule.inverted || patterns.iter().any(|pattern| !pattern.offsets_after(&prefix).is_empty())
+    })
 }
 
 fn insert(object: &mut Value, name: &str, value: Value) {
@@ -161,6 +170,12 @@ fn why_inapplicable(permissions: &Permissions, rule: &Rule) -> String {
     });
     if rule.patterns(permissions.values()).is_none() {
         reasons.extend(unresolved);
+    }
+    if reasons.is_empty() {
+        let prefix = permissions.arn_prefix();
+        reasons.push(format!(
+            "no resource that its actions are checked on matches: those start with `{prefix}` and the kind"
+        ));
     }
     reasons.join("; ")
 }

@@ -1,9 +1,9 @@
 //! What the operators of conditions compare (`spec/policies.md` section 8).
+use crate::date;
 use crate::glob::Pattern;
 use crate::ip_range::IpRange;
 use crate::template::{Template, Unresolved};
 use crate::values::Values;
-use crate::{Document, date};
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
@@ -87,15 +87,16 @@ impl Operator {
 
     /// The operator that was probably meant.
     pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-        let same = OPERATORS.iter().find(|operator| operator.name.eq_ignore_ascii_case(name));
-        // Only a short name can be near one, which also bounds the work.
-        let distances = OPERATORS
-            .iter()
-            .filter(|_| name.len() <= Document::MAX_CHARACTERS.min(40))
-            .map(|operator| (distance(operator.name, name), operator))
-            .filter(|(distance, _)| *distance <= 4);
-        same.or_else(|| distances.min_by_key(|(distance, _)| *distance).map(|(_, operator)| operator))
-            .map(|operator| operator.name)
+        if name.len() > 40 {
+            return None;
+        }
+        let with_distance = |operator: &Self| {
+            let same = operator.name.eq_ignore_ascii_case(name);
+            (if same { 0 } else { distance(operator.name, name) }, operator.name)
+        };
+        let (distance, nearest) =
+            OPERATORS.iter().map(with_distance).min_by_key(|(distance, _)| *distance)?;
+        (distance <= 4).then_some(nearest)
     }
 }
 

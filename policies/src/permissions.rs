@@ -49,10 +49,14 @@ impl Decision<'_> {
 
 /// All policies of one connection, with variables filled in and conditions decided. Cheap to query.
 ///
-/// A decision takes one binary search over the literal prefixes of the patterns, and one match for each pattern whose
-/// prefix the name has; see `benches/decide.rs` for figures. It allocates nothing. The worst that a policy can ask for is
-/// a match of the whole name for every pattern, which takes time in proportion to the name, and with a `?` between
-/// two literal pieces after a `*`, to the name times the length of the pattern.
+/// A decision takes one binary search over the literal starts of the patterns, and one match for each pattern whose
+/// start the name has; it allocates nothing. `benches/decide.rs` measures it: about 0.3 µs for 200 statements, 20 ns
+/// for each pattern that starts with a wildcard.
+///
+/// The worst that a policy can ask for is a match against the whole name for every pattern. That takes time in
+/// proportion to the name; only where `?` stands between literal pieces after a `*`, to the name times the pattern:
+/// 0.1 ms for a document full of `a?` on a topic of 256 bytes, 0.3 s on one of 65,000. Values of devices cannot bring
+/// that about, as they are substituted as literals. Whoever lets strangers write policies should bound topics.
 #[derive(Debug, Default)]
 pub struct Permissions {
     policies: Box<[AttachedPolicy]>,

@@ -17,6 +17,10 @@ pub fn document(text: &str) {
                 let described = permissions.describe();
                 let is_list = |name: &str| described.get(name).is_some_and(serde_json::Value::is_array);
                 assert!(is_list("statements") && is_list("not_applicable"));
+                let reason =
+                    |statement: &serde_json::Value| statement.get("reason").is_some_and(|it| it != "");
+                let unused = described.get("not_applicable").and_then(serde_json::Value::as_array);
+                assert!(unused.is_some_and(|unused| unused.iter().all(reason)), "{described}");
             }
         }
         Err(error) => assert!(error.path.starts_with('$') && !error.message.is_empty(), "{error}"),
