@@ -1,4 +1,16 @@
 //! HTTP control plane of jitp: the AWS IoT REST operations, SigV4, health, metrics and jitp's own `/jitp/v1/`.
+//!
+//! Stock AWS SDKs and the AWS CLI work with `--endpoint-url`. Beside AWS's operations (see [`operations`]) there are:
+//!
+//! | Request | Signed | Answer |
+//! |---|---|---|
+//! | `GET /healthz` | no | 200 while the process is up |
+//! | `GET /readyz` | no | 200, or 503 with `status`, `reason`, `whatToDo` while the registry cannot be written |
+//! | `GET /metrics` | no | Prometheus text, 404 if the process records none |
+//! | `GET /jitp/v1/status` | yes | version, account, region, endpoint, health |
+//! | `GET /jitp/v1/attempts` | yes | `attempts`, newest first, and `nextBefore` if there are more. Query: `outcome`, `reason`, `certificateId`, `caCertificateId`, `clientId`, `since` (milliseconds since the Unix epoch), `limit` (1 to 1000, default 25), `before` (a `nextBefore`) |
+//! | `GET /jitp/v1/attempts/tail` | yes | attempts as JSON lines as they happen, after the sequence `after` or from now; empty lines are heartbeats. Same filters |
+//! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 
 mod call;

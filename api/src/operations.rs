@@ -93,6 +93,8 @@ routes! {
     GET    "/provisioning-templates" ListProvisioningTemplates templates::list;
     POST   "/provisioning-templates/{templateName}/versions" CreateProvisioningTemplateVersion template_versions::create;
     GET    "/provisioning-templates/{templateName}/versions/{versionId}" DescribeProvisioningTemplateVersion template_versions::describe;
+    DELETE "/provisioning-templates/{templateName}/versions/{versionId}" DeleteProvisioningTemplateVersion template_versions::delete;
+    GET    "/provisioning-templates/{templateName}/versions" ListProvisioningTemplateVersions template_versions::list;
 
     GET    "/endpoint" DescribeEndpoint endpoint::describe;
     GET    "/event-configurations" DescribeEventConfigurations event_configurations::describe;

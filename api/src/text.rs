@@ -77,20 +77,6 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Bounded<MIN, 
     }
 }
 
-/// Text of at most `MAX` characters for people: no control characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Description<const MAX: usize>(pub String);
-
-impl<'de, const MAX: usize> Deserialize<'de> for Description<MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Bounded(text) = Bounded::<0, MAX>::deserialize(deserializer)?;
-        if text.chars().any(char::is_control) {
-            return Err(D::Error::custom("control characters are not allowed"));
-        }
-        Ok(Self(text))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,11 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn bounded_text_counts_characters_and_descriptions_have_no_control_characters() {
+    fn bounded_text_counts_characters() {
         assert_eq!(read::<Bounded<1, 2>>("éé"), Ok(Bounded("éé".to_string())));
         assert!(read::<Bounded<1, 2>>("").is_err());
         assert!(read::<Bounded<1, 2>>("abc").is_err());
-        assert!(read::<Description<5>>("a\nb").is_err());
-        assert_eq!(read::<Description<5>>("a b"), Ok(Description("a b".to_string())));
     }
 }

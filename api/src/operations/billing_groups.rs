@@ -6,18 +6,16 @@ use serde_json::json;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::text::Description;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase")]
     struct Properties {
-        billing_group_description: Option<Description<2028>>,
+        billing_group_description: Option<String>,
     }
     let name = call.label("billingGroupName").required()?;
     let properties: Properties = call.member("billingGroupProperties").or_default()?;
-    let description = properties.billing_group_description.map(|description| description.0);
-    let record = call.registry().create_billing_group(name, description).await?;
+    let record = call.registry().create_billing_group(name, properties.billing_group_description).await?;
     Ok(Reply::members(json!({
         "billingGroupName": record.name,
         "billingGroupArn": call.arn(ResourceKind::BillingGroup, &record.name),

@@ -126,25 +126,14 @@ fn tags(call: &Call) -> Result<BTreeMap<String, String>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Tag {
-        key: Bounded<1, 128>,
-        value: Option<Bounded<0, 256>>,
+        key: String,
+        value: Option<String>,
     }
-    let legal = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c);
     let mut tags = BTreeMap::new();
     for tag in call.member::<Vec<Tag>>("tags").or_default()? {
-        let (key, value) = (tag.key.0, tag.value.unwrap_or_default().0);
-        if !key.chars().chain(value.chars()).all(legal) {
-            return Err(ApiError::invalid(
-                "tags",
-                "only letters, digits, spaces and _ . : / = + - @ are allowed",
-            ));
-        }
-        if tags.insert(key, value).is_some() {
+        if tags.insert(tag.key, tag.value.unwrap_or_default()).is_some() {
             return Err(ApiError::invalid("tags", "a key is given more than once"));
         }
-    }
-    if tags.len() > 50 {
-        return Err(ApiError::invalid("tags", "at most 50 tags are allowed"));
     }
     Ok(tags)
 }

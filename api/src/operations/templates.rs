@@ -9,21 +9,23 @@ use serde_json::json;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::text::{Bounded, Description};
+use crate::text::Bounded;
 
 /// The text of a template.
 pub(super) type TemplateBody = Bounded<0, 10_240>;
+/// What UpdateProvisioningTemplate may change on AWS and not here: refused rather than ignored.
+const UNCHANGEABLE: [&str; 5] =
+    ["description", "enabled", "provisioningRoleArn", "preProvisioningHook", "removePreProvisioningHook"];
 type RoleArn = Bounded<20, 2048>;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     let body: TemplateBody = call.member("templateBody").required()?;
     let role_arn: RoleArn = call.member("provisioningRoleArn").required()?;
-    let description: Option<Description<500>> = call.member("description").optional()?;
     let template = CreateTemplate {
         name: call.member("templateName").required()?,
         template_type: call.member::<TemplateType>("type").or_default()?,
         body: body.0,
-        description: description.map(|description| description.0),
+        description: call.member("description").optional()?,
         enabled: call.member("enabled").or_default()?,
         role_arn: role_arn.0,
         hook: hook(call)?,
@@ -57,6 +59,11 @@ pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn update(call: &Call) -> Result<Reply, ApiError> {
     let name: TemplateName = call.label("templateName").required()?;
+    for member in UNCHANGEABLE {
+        if call.member::<serde_json::Value>(member).optional()?.is_some() {
+            return Err(ApiError::invalid(member, "cannot be changed: create another template instead"));
+        }
+    }
     let version: u32 = call.member("defaultVersionId").required()?;
     call.registry().set_default_template_version(&name, version).await?;
     Ok(Reply::nothing())

@@ -8,21 +8,22 @@ use super::things::AttributePayload;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::text::Description;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase")]
     struct Properties {
-        thing_group_description: Option<Description<2028>>,
+        thing_group_description: Option<String>,
         attribute_payload: Option<AttributePayload>,
     }
     let name = call.label("thingGroupName").required()?;
     let parent = call.member("parentGroupName").optional()?;
     let properties: Properties = call.member("thingGroupProperties").or_default()?;
-    let description = properties.thing_group_description.map(|description| description.0);
     let attributes = properties.attribute_payload.unwrap_or_default().attributes.unwrap_or_default();
-    let record = call.registry().create_thing_group(name, parent, description, attributes).await?;
+    let record = call
+        .registry()
+        .create_thing_group(name, parent, properties.thing_group_description, attributes)
+        .await?;
     Ok(Reply::members(json!({
         "thingGroupName": record.name,
         "thingGroupArn": call.arn(ResourceKind::ThingGroup, &record.name),

@@ -7,13 +7,12 @@ use serde_json::json;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::text::Description;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase")]
     struct Properties {
-        thing_type_description: Option<Description<2028>>,
+        thing_type_description: Option<String>,
         searchable_attributes: Option<Vec<AttributeName>>,
     }
     let name = call.label("thingTypeName").required()?;
@@ -22,8 +21,8 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     if searchable.len() > 3 {
         return Err(ApiError::invalid("thingTypeProperties", "at most 3 searchableAttributes are allowed"));
     }
-    let description = properties.thing_type_description.map(|description| description.0);
-    let record = call.registry().create_thing_type(name, description, searchable).await?;
+    let record =
+        call.registry().create_thing_type(name, properties.thing_type_description, searchable).await?;
     Ok(Reply::members(json!({
         "thingTypeName": record.name,
         "thingTypeArn": call.arn(ResourceKind::ThingType, &record.name),
