@@ -17,6 +17,7 @@ mod call;
 mod error;
 mod health;
 mod keys;
+mod object;
 mod operations;
 mod page;
 mod reply;

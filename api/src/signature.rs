@@ -191,7 +191,7 @@ impl Claim {
 
     /// The library's view of the request.
     fn authenticator(&self, parts: &Parts, body: &Bytes) -> Result<SigV4Authenticator, ApiError> {
-        let malformed = || incomplete("the request's path or query is not percent-encoded well");
+        let malformed = || ApiError::invalid_request("the query string: expected UTF-8, percent-encoded");
         // Every service but S3 signs the path encoded once more; the library encodes it only as far as it is not.
         let mut target = encode_path(parts.uri.path());
         if let Some(query) = parts.uri.query() {

@@ -1,4 +1,11 @@
 //! What AWS does not have: health, metrics, attempts, simulation, status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed unwrap is a failed test"
+)]
 mod support;
 
 use jitp_provisioner::{Attempt, Outcome, Presentation, ReasonCode, Timestamp};
@@ -132,7 +139,7 @@ async fn a_tail_shows_attempts_as_they_happen_and_ends_when_the_api_stops() {
     let mut whole = server.client.stream(whole).await;
     let mut text = String::new();
     while text.matches("sequence").count() < 3 {
-        text.push_str(&String::from_utf8(whole.chunk().await.unwrap().unwrap().to_vec()).unwrap());
+        text.push_str(std::str::from_utf8(&whole.chunk().await.unwrap().unwrap()).unwrap());
     }
     assert!(text.contains("before"));
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
@@ -14,7 +15,7 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
         billing_group_description: Option<String>,
     }
     let name = call.label("billingGroupName").required()?;
-    let properties: Properties = call.member("billingGroupProperties").or_default()?;
+    let Object(properties): Object<Properties> = call.member("billingGroupProperties").or_default()?;
     let record = call.registry().create_billing_group(name, properties.billing_group_description).await?;
     Ok(Reply::members(json!({
         "billingGroupName": record.name,

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::certificates::{Pem, validity};
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 use crate::text::Bounded;
 
@@ -114,8 +115,8 @@ fn registration_config(call: &Call) -> Result<Option<RegistrationConfig>, ApiErr
         template_body: Option<Bounded<0, 10_240>>,
         role_arn: Option<Bounded<20, 2048>>,
     }
-    let config: Option<Config> = call.member("registrationConfig").optional()?;
-    Ok(config.map(|config| RegistrationConfig {
+    let config: Option<Object<Config>> = call.member("registrationConfig").optional()?;
+    Ok(config.map(|Object(config)| RegistrationConfig {
         template_name: config.template_name,
         template_body: config.template_body.map(|body| body.0),
         role_arn: config.role_arn.map(|arn| arn.0),
@@ -130,7 +131,7 @@ fn tags(call: &Call) -> Result<BTreeMap<String, String>, ApiError> {
         value: Option<String>,
     }
     let mut tags = BTreeMap::new();
-    for tag in call.member::<Vec<Tag>>("tags").or_default()? {
+    for Object(tag) in call.member::<Vec<Object<Tag>>>("tags").or_default()? {
         if tags.insert(tag.key, tag.value.unwrap_or_default()).is_some() {
             return Err(ApiError::invalid("tags", "a key is given more than once"));
         }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 
 pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
@@ -25,8 +26,9 @@ pub(super) async fn update(call: &Call) -> Result<Reply, ApiError> {
     struct Configuration {
         enabled: Option<bool>,
     }
-    let given: BTreeMap<String, Configuration> = call.member("eventConfigurations").or_default()?;
-    let changes = given.into_iter().map(|(key, value)| (key, value.enabled.unwrap_or(false))).collect();
+    let given: BTreeMap<String, Object<Configuration>> = call.member("eventConfigurations").or_default()?;
+    let changes =
+        given.into_iter().map(|(key, Object(value))| (key, value.enabled.unwrap_or(false))).collect();
     call.registry().update_event_configurations(&changes).await?;
     Ok(Reply::nothing())
 }

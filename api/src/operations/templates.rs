@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 use crate::text::Bounded;
 
@@ -100,8 +101,8 @@ fn hook(call: &Call) -> Result<Option<ProvisioningHook>, ApiError> {
         payload_version: Option<Bounded<10, 32>>,
         target_arn: Bounded<1, 2048>,
     }
-    let hook: Option<Hook> = call.member("preProvisioningHook").optional()?;
-    Ok(hook.map(|hook| ProvisioningHook {
+    let hook: Option<Object<Hook>> = call.member("preProvisioningHook").optional()?;
+    Ok(hook.map(|Object(hook)| ProvisioningHook {
         payload_version: hook.payload_version.map_or_else(|| "2020-04-01".to_string(), |version| version.0),
         target_arn: hook.target_arn.0,
     }))

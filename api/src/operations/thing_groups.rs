@@ -7,6 +7,7 @@ use serde_json::json;
 use super::things::AttributePayload;
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
@@ -14,12 +15,12 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     #[serde(rename_all = "camelCase")]
     struct Properties {
         thing_group_description: Option<String>,
-        attribute_payload: Option<AttributePayload>,
+        attribute_payload: Option<Object<AttributePayload>>,
     }
     let name = call.label("thingGroupName").required()?;
     let parent = call.member("parentGroupName").optional()?;
-    let properties: Properties = call.member("thingGroupProperties").or_default()?;
-    let attributes = properties.attribute_payload.unwrap_or_default().attributes.unwrap_or_default();
+    let Object(properties): Object<Properties> = call.member("thingGroupProperties").or_default()?;
+    let attributes = properties.attribute_payload.unwrap_or_default().0.attributes.unwrap_or_default();
     let record = call
         .registry()
         .create_thing_group(name, parent, properties.thing_group_description, attributes)

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
@@ -16,7 +17,7 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
         searchable_attributes: Option<Vec<AttributeName>>,
     }
     let name = call.label("thingTypeName").required()?;
-    let properties: Properties = call.member("thingTypeProperties").or_default()?;
+    let Object(properties): Object<Properties> = call.member("thingTypeProperties").or_default()?;
     let searchable = properties.searchable_attributes.unwrap_or_default();
     if searchable.len() > 3 {
         return Err(ApiError::invalid("thingTypeProperties", "at most 3 searchableAttributes are allowed"));

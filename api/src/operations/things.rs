@@ -10,11 +10,12 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::object::Object;
 use crate::reply::Reply;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     let name = call.label("thingName").required()?;
-    let attributes: AttributePayload = call.member("attributePayload").or_default()?;
+    let Object(attributes): Object<AttributePayload> = call.member("attributePayload").or_default()?;
     let thing = CreateThing {
         thing_type: call.member("thingTypeName").optional()?,
         attributes: attributes.attributes.unwrap_or_default(),
@@ -44,7 +45,8 @@ pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn update(call: &Call) -> Result<Reply, ApiError> {
     let name: ThingName = call.label("thingName").required()?;
-    let payload: Option<AttributePayload> = call.member("attributePayload").optional()?;
+    let payload: Option<Object<AttributePayload>> = call.member("attributePayload").optional()?;
+    let payload = payload.map(|Object(payload)| payload);
     let merge = payload.as_ref().and_then(|payload| payload.merge).unwrap_or(false);
     let update = UpdateThing {
         thing_type: call.member("thingTypeName").optional()?,

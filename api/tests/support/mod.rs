@@ -51,7 +51,7 @@ impl Server {
 #[derive(Clone)]
 pub struct Client {
     pub address: SocketAddr,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     pub key: String,
     pub secret: String,
     pub region: String,
