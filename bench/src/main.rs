@@ -1,1 +1,46 @@
-fn main() {}
+//! One command that runs the same load against jitp, mosquitto and a bare TLS loop, in the same run.
+//!
+//! `docs/benchmarks.md` says what is measured and how it is kept fair.
+mod arguments;
+mod ceiling;
+mod client;
+mod factory;
+mod frames;
+mod lab;
+mod mqtt;
+mod peers;
+mod process;
+mod registry_fill;
+mod report;
+mod scenarios;
+mod statistics;
+mod usage;
+
+use anyhow::Context;
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime");
+    match runtime.and_then(|runtime| runtime.block_on(run(arguments))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    process::raise_open_files();
+    match arguments.command {
+        Some(Command::Ceiling { directory }) => ceiling::serve(&directory).await,
+        Some(Command::Fill(fill)) => registry_fill::run(fill).await,
+        None => tokio::select! {
+            done = scenarios::run(arguments.measure) => done,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        },
+    }
+}

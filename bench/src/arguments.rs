@@ -1,0 +1,89 @@
+//! The command line.
+use crate::peers::Kind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Runs the same load against jitp, mosquitto and a bare TLS loop (the ceiling), interleaved, and compares.
+#[derive(Debug, Parser)]
+#[command(name = "jitp-bench", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub measure: Measure,
+}
+
+/// What to measure, and for how long.
+#[derive(Debug, Clone, Args)]
+pub struct Measure {
+    /// What to measure; everything if none is named
+    #[arg(value_enum, value_name = "SCENARIO")]
+    pub scenarios: Vec<Scenario>,
+    /// Length of one round in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// Rounds of each peer; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+    /// Whom to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "jitp,mosquitto,ceiling")]
+    pub peers: Vec<Kind>,
+    /// The jitp binary [default: built now, with the release profile]
+    #[arg(long, value_name = "PATH")]
+    pub jitp: Option<PathBuf>,
+    /// The mosquitto binary [default: the one in PATH or /usr/sbin]
+    #[arg(long, value_name = "PATH")]
+    pub mosquitto: Option<PathBuf>,
+    /// Idle connections of `idle-memory`
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=9000))]
+    pub connections: u32,
+    /// Registry sizes of `registry`
+    #[arg(long, value_delimiter = ',', default_value = "1000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub devices: Vec<u32>,
+    /// Where the results go, as JSON
+    #[arg(long, value_name = "DIR", default_value = "bench/results")]
+    pub out: PathBuf,
+}
+
+/// One file of `scenarios/` each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Devices that the broker has never seen
+    FirstConnect,
+    /// Devices that it knows, with full and with resumed handshakes
+    WarmConnect,
+    /// Messages per second, QoS 0 and 1: 1 to 1, 1 to 50, 50 to 1
+    Throughput,
+    /// Memory of an idle connection
+    IdleMemory,
+    /// Opening a small and a large registry
+    Registry,
+}
+
+/// The other processes of a run, started by the run itself.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// TLS, client verification and CONNACK, nothing else
+    #[command(hide = true)]
+    Ceiling {
+        /// Where the certificates are
+        directory: PathBuf,
+    },
+    /// Writes a registry as first connections would
+    #[command(hide = true)]
+    Fill(Fill),
+}
+
+/// What `fill` writes, and where.
+#[derive(Debug, Args)]
+pub struct Fill {
+    /// The factory's files
+    #[arg(long)]
+    pub factory: PathBuf,
+    /// The data directory
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// How many devices
+    #[arg(long)]
+    pub devices: u32,
+}

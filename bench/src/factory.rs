@@ -1,0 +1,153 @@
+//! The CA and the devices of a run, made before any clock starts.
+use crate::mqtt;
+use anyhow::Context;
+use jitp_certs::{Attribute, Authority, KeyKind, LeafRequest, PrivateKeyPem, Validity};
+use rustls::client::ResolvesClientCert;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const DAY: i64 = 24 * 3600;
+
+/// What the template makes of a device: a thing, a certificate, and one policy that all share.
+pub const TEMPLATE: &str = include_str!("template.json");
+
+/// A factory: a CA, and one private key that all of its devices share, so that making many is cheap.
+pub struct Factory {
+    authority: Authority,
+    device_key: PrivateKeyPem,
+    signing_key: Arc<dyn SigningKey>,
+    validity: Validity,
+}
+
+/// Where the files are that servers read.
+pub struct Files {
+    pub directory: PathBuf,
+}
+
+/// A device, ready to connect.
+pub struct Device {
+    /// Common name, thing name and client id.
+    pub name: String,
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
+    /// The same for TLS.
+    pub resolver: Arc<dyn ResolvesClientCert>,
+    /// Its CONNECT, encoded.
+    pub connect: Vec<u8>,
+}
+
+impl Factory {
+    /// A new CA and device key (P-256).
+    pub fn new() -> anyhow::Result<Self> {
+        let validity = validity()?;
+        let subject = [(Attribute::CommonName, "jitp-bench factory".to_owned())];
+        Self::of(Authority::create(&subject, validity, KeyKind::EcP256)?)
+    }
+
+    /// The CA of another process of the same run.
+    pub fn load(files: &Files) -> anyhow::Result<Self> {
+        let read = |path: PathBuf| {
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        Self::of(Authority::from_pem(&read(files.ca())?, &read(files.ca_key())?)?)
+    }
+
+    fn of(authority: Authority) -> anyhow::Result<Self> {
+        let device_key = PrivateKeyPem::generate(KeyKind::EcP256)?;
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(device_key.to_der().to_vec()));
+        let signing_key = rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(der)?;
+        Ok(Self { authority, device_key, signing_key, validity: validity()? })
+    }
+
+    /// The CA.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Validity of everything that is made here.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Devices `<prefix>-0000000` and on.
+    pub fn devices(&self, prefix: &str, count: usize) -> anyhow::Result<Vec<Device>> {
+        self.devices_from(prefix, 0, count)
+    }
+
+    /// Devices `<prefix>-<start>` and on.
+    pub fn devices_from(&self, prefix: &str, start: usize, count: usize) -> anyhow::Result<Vec<Device>> {
+        let (half, end) = (start + count / 2, start + count);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| self.range(prefix, start..half));
+            let mut second = self.range(prefix, half..end)?;
+            let mut all = first.join().map_err(|_| anyhow::anyhow!("making certificates failed"))??;
+            all.append(&mut second);
+            Ok(all)
+        })
+    }
+
+    fn range(&self, prefix: &str, numbers: std::ops::Range<usize>) -> anyhow::Result<Vec<Device>> {
+        numbers.map(|number| self.device(format!("{prefix}-{number:07}"))).collect()
+    }
+
+    fn device(&self, name: String) -> anyhow::Result<Device> {
+        let subject = vec![(Attribute::CommonName, name.clone())];
+        let request = LeafRequest { subject, validity: self.validity, key: KeyKind::EcP256 };
+        let issued = self.authority.issue_device_for_key(&request, self.device_key.expose())?;
+        let certificate = CertificateDer::from(issued.certificate.der().to_vec());
+        let key = CertifiedKey::new(vec![certificate.clone()], self.signing_key.clone());
+        Ok(Device {
+            connect: mqtt::connect(&name),
+            name,
+            certificate,
+            resolver: Arc::new(SingleCertAndKey::from(key)),
+        })
+    }
+
+    /// Writes what servers need: the CA with its key, the template, and a server's identity for the peers of jitp.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<Files> {
+        let files = Files { directory: directory.to_owned() };
+        let subject = [(Attribute::CommonName, "jitp-bench server CA".to_owned())];
+        let authority = Authority::create(&subject, self.validity, KeyKind::EcP256)?;
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let server = authority.issue_server(&["localhost".to_owned()], &[localhost], self.validity)?;
+        std::fs::write(files.ca(), self.authority.certificate().to_pem())?;
+        std::fs::write(files.ca_key(), self.authority.private_key().expose())?;
+        std::fs::write(files.template(), TEMPLATE)?;
+        std::fs::write(files.server(), server.certificate.to_pem() + &authority.certificate().to_pem())?;
+        std::fs::write(files.server_key(), server.private_key.expose())?;
+        Ok(files)
+    }
+}
+
+impl Files {
+    /// The CA that issues devices.
+    pub fn ca(&self) -> PathBuf {
+        self.directory.join("factory-ca.pem")
+    }
+    /// Its key.
+    pub fn ca_key(&self) -> PathBuf {
+        self.directory.join("factory-ca.key")
+    }
+    /// The provisioning template.
+    pub fn template(&self) -> PathBuf {
+        self.directory.join("template.json")
+    }
+    /// Certificate chain of the peers of jitp.
+    pub fn server(&self) -> PathBuf {
+        self.directory.join("server.pem")
+    }
+    /// Its key.
+    pub fn server_key(&self) -> PathBuf {
+        self.directory.join("server.key")
+    }
+}
+
+fn validity() -> anyhow::Result<Validity> {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    Ok(Validity { not_before: now - DAY, not_after: now + 30 * DAY })
+}

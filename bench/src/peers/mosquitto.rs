@@ -1,0 +1,77 @@
+//! mosquitto with mutual TLS, and without what would cost it: no access control, no persistence, no log.
+use super::{Kind, Peer};
+use crate::client::Target;
+use crate::lab::Lab;
+use crate::process::Process;
+use anyhow::{Context, ensure};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where distributions put it.
+const USUAL_PLACES: [&str; 3] =
+    ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
+
+pub async fn start(lab: &Lab) -> anyhow::Result<Peer> {
+    let address = free_address()?;
+    let file = lab.fresh_path("mosquitto.conf");
+    std::fs::write(&file, configuration(lab, address.port()))?;
+    let mut command = Command::new(binary(lab.options.mosquitto.as_deref()));
+    command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut process = Process::spawn("mosquitto", &mut command)
+        .context("install mosquitto, name it with --mosquitto, or leave it out with --peers jitp,ceiling")?;
+    let started = Instant::now();
+    while TcpStream::connect(address).await.is_err() {
+        process.check_alive()?;
+        ensure!(started.elapsed() < PATIENCE, "mosquitto does not listen on {address}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let target = Arc::new(Target::new(address, &lab.files.server())?);
+    Ok(Peer { kind: Kind::Mosquitto, process, target })
+}
+
+/// Its version, as it says itself.
+pub fn version(given: Option<&Path>) -> Option<String> {
+    let output = Command::new(binary(given)).arg("-h").output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+}
+
+/// In-flight window as jitp announces it; no bound on queues, because the generator bounds what is outstanding.
+fn configuration(lab: &Lab, port: u16) -> String {
+    format!(
+        "user root\n\
+         allow_anonymous true\n\
+         persistence false\n\
+         log_dest none\n\
+         log_type none\n\
+         connection_messages false\n\
+         sys_interval 0\n\
+         set_tcp_nodelay true\n\
+         max_inflight_messages 100\n\
+         max_queued_messages 0\n\
+         listener {port} 127.0.0.1\n\
+         cafile {}\n\
+         certfile {}\n\
+         keyfile {}\n\
+         require_certificate true\n\
+         tls_version tlsv1.3\n",
+        lab.files.ca().display(),
+        lab.files.server().display(),
+        lab.files.server_key().display(),
+    )
+}
+
+fn binary(given: Option<&Path>) -> &Path {
+    let usual = || USUAL_PLACES.iter().map(Path::new).find(|path| path.exists());
+    given.or_else(usual).unwrap_or(Path::new("mosquitto"))
+}
+
+/// mosquitto takes no port 0.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

@@ -1,0 +1,255 @@
+//! What a run has found: JSON with every round, and a table with medians and ratios.
+use crate::peers::Kind;
+use crate::statistics::{median, range};
+use crate::usage::Usage;
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A run.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Seconds since the epoch.
+    pub started: u64,
+    /// Processors, memory, kernel, versions.
+    pub machine: Vec<String>,
+    pub cases: Vec<Case>,
+}
+
+/// One load, run against each peer.
+#[derive(Debug, Serialize)]
+pub struct Case {
+    pub scenario: &'static str,
+    pub variant: String,
+    pub unit: &'static str,
+    pub rounds: Vec<Round>,
+    pub comparisons: Vec<Comparison>,
+    /// What else was seen, in words.
+    pub notes: Vec<String>,
+}
+
+/// One measurement of one peer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Round {
+    pub peer: Kind,
+    /// 0 and up; the same number in each peer was measured one after the other.
+    pub round: u32,
+    /// In the unit of the case.
+    pub value: f64,
+    /// What was done or counted in all.
+    pub operations: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_micros: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_micros: Option<u32>,
+    /// Connections refused or broken, messages lost.
+    pub failures: u64,
+}
+
+/// How jitp shall stand to another peer: the median of the ratios within each round.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    pub name: String,
+    /// At least this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// The smallest and largest ratio of a round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<(f64, f64)>,
+}
+
+impl Case {
+    /// A case without rounds.
+    pub fn new(scenario: &'static str, variant: impl Into<String>, unit: &'static str) -> Self {
+        let variant = variant.into();
+        Self { scenario, variant, unit, rounds: Vec::new(), comparisons: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Compares jitp with another peer, round by round, if both were measured.
+    pub fn compare(&mut self, with: Kind, target: Option<f64>) {
+        let comparison = Comparison::of(format!("jitp / {with}"), self, &self.values(with), target);
+        self.comparisons.extend(comparison);
+    }
+
+    /// Compares jitp with a peer in another case of the same rounds.
+    pub fn compare_with_case(&mut self, with: Kind, other: &Case, target: Option<f64>) {
+        let name = format!("jitp / {with}, {}", other.variant);
+        let comparison = Comparison::of(name, self, &other.values(with), target);
+        self.comparisons.extend(comparison);
+    }
+
+    fn values(&self, of: Kind) -> Vec<f64> {
+        self.rounds.iter().filter(|round| round.peer == of).map(|round| round.value).collect()
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        let headings = [
+            "peer",
+            self.unit,
+            "range",
+            "p50 ms",
+            "p99 ms",
+            "server µs/op",
+            "server cores",
+            "generator cores",
+            "elsewhere",
+            "failed",
+        ];
+        table.set_header(headings);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for peer in [Kind::Jitp, Kind::Mosquitto, Kind::Ceiling] {
+            let rounds: Vec<&Round> = self.rounds.iter().filter(|round| round.peer == peer).collect();
+            if !rounds.is_empty() {
+                table.add_row(row(peer, &rounds));
+            }
+        }
+        table
+    }
+}
+
+impl Comparison {
+    fn of(name: String, case: &Case, others: &[f64], target: Option<f64>) -> Option<Self> {
+        let own = case.values(Kind::Jitp);
+        let ratios: Vec<f64> = own.iter().zip(others).map(|(own, other)| own / other).collect();
+        ratios.first()?;
+        Some(Self { name, target, ratio: median(&ratios), range: range(&ratios) })
+    }
+
+    fn sentence(&self) -> String {
+        let Some((ratio, (low, high))) = self.ratio.zip(self.range) else { return self.name.clone() };
+        let verdict = match self.target {
+            Some(target) if ratio >= target => format!(", target {target}: met"),
+            Some(target) => format!(", target {target}: missed"),
+            None => String::new(),
+        };
+        format!("{} = {ratio:.2} (rounds {low:.2} to {high:.2}{verdict})", self.name)
+    }
+}
+
+impl Report {
+    /// Prints a case as soon as it is measured.
+    pub fn add(&mut self, case: Case) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "\n{}: {}\n{}", case.scenario, case.variant, case.table())?;
+        for line in case.comparisons.iter().map(Comparison::sentence).chain(case.notes.iter().cloned()) {
+            writeln!(out, "  {line}")?;
+        }
+        self.cases.push(case);
+        Ok(())
+    }
+
+    /// Starts a report with what is known about this machine.
+    pub fn begin(machine: Vec<String>) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default();
+        Self { started, machine, cases: Vec::new() }
+    }
+
+    /// Writes `<started>.json`.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<PathBuf> {
+        let path = directory.join(format!("{}.json", self.started));
+        std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&path, serde_json::to_vec_pretty(self)?))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// Says what is going on, beside the results.
+pub fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says why the run ends.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "jitp-bench: {text}");
+}
+
+fn row(peer: Kind, rounds: &[&Round]) -> Vec<String> {
+    let middle = |pick: &dyn Fn(&Round) -> Option<f64>| {
+        median(&rounds.iter().filter_map(|round| pick(round)).collect::<Vec<_>>())
+    };
+    let shown = |value: Option<f64>, digits: usize| value.map_or(String::new(), |v| format!("{v:.digits$}"));
+    let values: Vec<f64> = rounds.iter().map(|round| round.value).collect();
+    let (low, high) = range(&values).unwrap_or_default();
+    let micros = |round: &Round| round.usage.map(|usage| usage.server_micros_per(round.operations));
+    vec![
+        peer.to_string(),
+        grouped(median(&values).unwrap_or_default()),
+        format!("{} to {}", grouped(low), grouped(high)),
+        shown(middle(&|round| round.p50_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
+        shown(middle(&|round| round.p99_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
+        shown(middle(&micros), 2),
+        shown(middle(&|round| round.usage.map(|usage| usage.server_cores)), 2),
+        shown(middle(&|round| round.usage.map(|usage| usage.generator_cores)), 2),
+        shown(middle(&|round| round.usage.map(|usage| usage.elsewhere_cores)), 2),
+        rounds.iter().map(|round| round.failures).sum::<u64>().to_string(),
+    ]
+}
+
+/// A whole number with commas; with one decimal below 100.
+fn grouped(value: f64) -> String {
+    if value.abs() < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(rounds: &[(Kind, f64)]) -> Case {
+        let mut case = Case::new("first-connect", "64 at a time", "connections/s");
+        case.rounds = rounds
+            .iter()
+            .map(|&(peer, value)| Round {
+                peer,
+                round: 0,
+                value,
+                operations: 10,
+                usage: None,
+                p50_micros: None,
+                p99_micros: None,
+                failures: 0,
+            })
+            .collect();
+        case
+    }
+
+    #[test]
+    fn a_comparison_is_the_median_of_the_ratios_within_each_round() {
+        let (j, m) = (Kind::Jitp, Kind::Mosquitto);
+        let mut case = case(&[(j, 20.0), (m, 10.0), (j, 30.0), (m, 10.0), (j, 5.0), (m, 2.0)]);
+        case.compare(m, Some(2.0));
+        case.compare(Kind::Ceiling, Some(0.8));
+        let [only] = case.comparisons.as_slice() else { panic!("{:?}", case.comparisons) };
+        assert_eq!((only.ratio, only.range), (Some(2.5), Some((2.0, 3.0))));
+        assert_eq!(only.sentence(), "jitp / mosquitto = 2.50 (rounds 2.00 to 3.00, target 2: met)");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(12.34), "12.3");
+        assert_eq!(grouped(999.6), "1,000");
+        assert_eq!(grouped(1_234_567.0), "1,234,567");
+    }
+}

@@ -1,0 +1,90 @@
+//! Memory of an idle connection: TLS, MQTT session, no subscription.
+use super::connecting::introduce;
+use crate::client::Connected;
+use crate::factory::Device;
+use crate::lab::Lab;
+use crate::peers::{Jitp, Kind, Peer};
+use crate::process::resident_bytes;
+use crate::report::{Case, Report, Round, progress};
+use anyhow::ensure;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Connections that come and go before memory is first looked at, so that what is allocated once is not counted.
+const WARM_UP: usize = 128;
+const AT_A_TIME: usize = 32;
+
+pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    let count = usize::try_from(lab.options.connections)?;
+    let devices = Arc::new(lab.factory.devices("idle", count)?);
+    let warm_up = Arc::new(lab.factory.devices("warmup", WARM_UP)?);
+    let mut case = Case::new("idle-memory", format!("{count} connections"), "bytes/connection");
+    for kind in &lab.options.peers {
+        progress(&format!("idle-memory: {kind}"));
+        let jitp = (*kind == Kind::Jitp).then(|| Jitp::new(lab)).transpose()?;
+        if let Some(jitp) = &jitp {
+            let peer = jitp.start(lab)?;
+            introduce(&peer, &devices).await?;
+            introduce(&peer, &warm_up).await?;
+            peer.process.terminate()?;
+        }
+        for round in 0..lab.options.rounds {
+            let peer = match &jitp {
+                Some(jitp) => jitp.open(lab)?.0,
+                None => Peer::start(lab, *kind).await?,
+            };
+            introduce(&peer, &warm_up).await?;
+            let before = settled(&peer).await?;
+            let held = connect_all(&peer, &devices).await?;
+            ensure!(held.len() == count, "{kind}: only {} of {count} are connected", held.len());
+            let after = settled(&peer).await?;
+            case.rounds.push(Round {
+                peer: *kind,
+                round,
+                value: after.saturating_sub(before) as f64 / count as f64,
+                operations: count as u64,
+                usage: None,
+                p50_micros: None,
+                p99_micros: None,
+                failures: 0,
+            });
+        }
+    }
+    case.compare(Kind::Mosquitto, None);
+    report.add(case)
+}
+
+async fn connect_all(peer: &Peer, devices: &Arc<Vec<Device>>) -> anyhow::Result<Vec<Connected>> {
+    let mut held = Vec::new();
+    let mut under_way = JoinSet::new();
+    for index in 0..devices.len() {
+        if under_way.len() >= AT_A_TIME {
+            held.extend(under_way.join_next().await.transpose()?.transpose()?.flatten());
+        }
+        let (target, devices) = (peer.target.clone(), devices.clone());
+        under_way.spawn(async move {
+            let Some(device) = devices.get(index) else { return Ok(None) };
+            target.connect(device, target.full(device)).await.map(Some)
+        });
+    }
+    while let Some(connected) = under_way.join_next().await {
+        held.extend(connected??);
+    }
+    Ok(held)
+}
+
+/// Memory once it no longer changes by more than a percent within half a second; at most for five seconds.
+async fn settled(peer: &Peer) -> anyhow::Result<u64> {
+    let mut last = resident_bytes(peer.pid())?;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = resident_bytes(peer.pid())?;
+        let still = now.abs_diff(last) * 100 <= last;
+        last = now;
+        if still {
+            break;
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,56 @@
+//! What is measured: one file each.
+mod connecting;
+mod first_connect;
+mod idle_memory;
+mod registry;
+mod throughput;
+mod warm_connect;
+
+use crate::arguments::{Measure, Scenario};
+use crate::lab::Lab;
+use crate::peers::{self, Kind};
+use crate::report::{self, Report};
+use clap::ValueEnum;
+
+/// Runs the scenarios that were asked for, one after the other, and writes the results.
+pub async fn run(options: Measure) -> anyhow::Result<()> {
+    let lab = Lab::new(options)?;
+    if lab.options.peers.contains(&Kind::Jitp) {
+        report::progress("building jitp, or taking the one named");
+        lab.jitp()?;
+    }
+    let mut report = Report::begin(machine(&lab));
+    let all = Scenario::value_variants();
+    let wanted = if lab.options.scenarios.is_empty() { all } else { &lab.options.scenarios };
+    for scenario in wanted {
+        match scenario {
+            Scenario::FirstConnect => first_connect::run(&lab, &mut report).await?,
+            Scenario::WarmConnect => warm_connect::run(&lab, &mut report).await?,
+            Scenario::Throughput => throughput::run(&lab, &mut report).await?,
+            Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
+            Scenario::Registry => registry::run(&lab, &mut report)?,
+        }
+    }
+    let path = report.write(&lab.options.out)?;
+    report::progress(&format!("\nevery round: {}", path.display()));
+    Ok(())
+}
+
+/// What the figures depend on.
+fn machine(lab: &Lab) -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let line = |text: &str, prefix: &str| {
+        let found = text.lines().find(|line| line.starts_with(prefix)).unwrap_or_default();
+        found.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    vec![
+        format!(
+            "{cores} cores shared by server and generator; {}",
+            line(&read("/proc/cpuinfo"), "model name")
+        ),
+        line(&read("/proc/meminfo"), "MemTotal"),
+        format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
+        peers::mosquitto_version(lab.options.mosquitto.as_deref()).unwrap_or_default(),
+    ]
+}

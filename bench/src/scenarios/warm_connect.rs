@@ -1,0 +1,94 @@
+//! Devices that the broker knows: full handshakes, and resumed ones.
+use super::connecting::{AT_A_TIME, Visitors, introduce, measure};
+use crate::client::Target;
+use crate::factory::Device;
+use crate::lab::Lab;
+use crate::peers::{Kind, Peer};
+use crate::report::{Case, Report, progress};
+use rustls::ClientConfig;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Enough that no device is back before its last connection has ended.
+const DEVICES: usize = 1024;
+/// A round counts as resumed if at least this share of its handshakes was.
+const RESUMED: f64 = 0.98;
+
+pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    let time = Duration::from_secs(lab.options.seconds);
+    let devices = Arc::new(lab.factory.devices("warm", DEVICES)?);
+    let mut groups = Vec::new();
+    for kind in &lab.options.peers {
+        progress(&format!("warm-connect: introducing {DEVICES} devices to {kind}"));
+        let peer = Peer::start(lab, *kind).await?;
+        introduce(&peer, &devices).await?;
+        let resuming = devices.iter().map(|device| peer.target.resuming(device)).collect();
+        let resuming = Arc::new(Returning { devices: devices.clone(), settings: resuming });
+        let full = devices.iter().map(|device| peer.target.full(device)).collect();
+        let full = Arc::new(Returning { devices: devices.clone(), settings: full });
+        groups.push((peer, full, Some(resuming)));
+    }
+    let mut full_case =
+        Case::new("warm-connect", format!("full handshake, {AT_A_TIME} at a time"), "connections/s");
+    let mut case =
+        Case::new("warm-connect", format!("resumed handshake, {AT_A_TIME} at a time"), "connections/s");
+    for round in 0..lab.options.rounds {
+        for (peer, full, resuming) in &mut groups {
+            full_case.rounds.push(measure(peer, round, full.clone(), time).await?.round);
+            let Some(visitors) = resuming else { continue };
+            match resumed(peer, round, visitors, time).await {
+                Ok(round) => case.rounds.push(round),
+                Err(reason) => {
+                    case.notes.push(format!("{} does not resume: {reason:#}", peer.kind));
+                    *resuming = None;
+                }
+            }
+        }
+    }
+    full_case.compare(Kind::Mosquitto, None);
+    full_case.compare(Kind::Ceiling, Some(0.8));
+    case.compare(Kind::Mosquitto, None);
+    case.compare(Kind::Ceiling, None);
+    case.compare_with_case(Kind::Ceiling, &full_case, Some(1.0));
+    report.add(full_case)?;
+    report.add(case)
+}
+
+/// One round with sessions; an error if they are not resumed.
+async fn resumed(
+    peer: &Peer,
+    round: u32,
+    visitors: &Arc<Returning>,
+    time: Duration,
+) -> anyhow::Result<crate::report::Round> {
+    if round == 0 {
+        let first = Arc::new(FirstVisits(visitors.clone()));
+        measure(peer, round, first, Duration::from_secs(60)).await?;
+    }
+    let connections = measure(peer, round, visitors.clone(), time).await?;
+    let share = connections.resumed as f64 / connections.round.operations as f64;
+    anyhow::ensure!(share >= RESUMED, "only {:.1} % of the handshakes were abbreviated", share * 100.0);
+    Ok(connections.round)
+}
+
+/// The same devices, again and again.
+struct Returning {
+    devices: Arc<Vec<Device>>,
+    settings: Vec<Arc<ClientConfig>>,
+}
+
+/// Each of them once: to get a session.
+struct FirstVisits(Arc<Returning>);
+
+impl Visitors for Returning {
+    fn visitor(&self, number: usize, _target: &Target) -> Option<(&Device, Arc<ClientConfig>)> {
+        let index = number % self.devices.len();
+        Some((self.devices.get(index)?, self.settings.get(index)?.clone()))
+    }
+}
+
+impl Visitors for FirstVisits {
+    fn visitor(&self, number: usize, target: &Target) -> Option<(&Device, Arc<ClientConfig>)> {
+        if number < self.0.devices.len() { self.0.visitor(number, target) } else { None }
+    }
+}
