@@ -72,21 +72,28 @@ impl Case {
         Self { scenario, variant, unit, rounds: Vec::new(), comparisons: Vec::new(), notes: Vec::new() }
     }
 
-    /// Compares jitp with another peer, round by round, if both were measured.
+    /// Compares jitp with another peer, round by round, if both were measured: what was achieved, and, the other way
+    /// round, what it cost the server. The second is less sensitive to what else runs on the machine.
     pub fn compare(&mut self, with: Kind, target: Option<f64>) {
-        let comparison = Comparison::of(format!("jitp / {with}"), self, &self.values(with), target);
-        self.comparisons.extend(comparison);
+        let name = format!("jitp / {with}");
+        self.comparisons.extend(Comparison::of(name, &self.values(Kind::Jitp), &self.values(with), target));
+        let (own, other) = (self.server_micros(Kind::Jitp), self.server_micros(with));
+        let name = format!("{with} / jitp, server µs/op");
+        self.comparisons.extend(Comparison::of(name, &other, &own, None));
     }
 
     /// Compares jitp with a peer in another case of the same rounds.
     pub fn compare_with_case(&mut self, with: Kind, other: &Case, target: Option<f64>) {
         let name = format!("jitp / {with}, {}", other.variant);
-        let comparison = Comparison::of(name, self, &other.values(with), target);
-        self.comparisons.extend(comparison);
+        self.comparisons.extend(Comparison::of(name, &self.values(Kind::Jitp), &other.values(with), target));
     }
 
     fn values(&self, of: Kind) -> Vec<f64> {
         self.rounds.iter().filter(|round| round.peer == of).map(|round| round.value).collect()
+    }
+
+    fn server_micros(&self, of: Kind) -> Vec<f64> {
+        self.rounds.iter().filter(|round| round.peer == of).filter_map(Round::server_micros).collect()
     }
 
     fn table(&self) -> Table {
@@ -118,10 +125,16 @@ impl Case {
     }
 }
 
+impl Round {
+    /// Processor time of the server for one operation.
+    fn server_micros(&self) -> Option<f64> {
+        self.usage.map(|usage| usage.server_micros_per(self.operations))
+    }
+}
+
 impl Comparison {
-    fn of(name: String, case: &Case, others: &[f64], target: Option<f64>) -> Option<Self> {
-        let own = case.values(Kind::Jitp);
-        let ratios: Vec<f64> = own.iter().zip(others).map(|(own, other)| own / other).collect();
+    fn of(name: String, above: &[f64], below: &[f64], target: Option<f64>) -> Option<Self> {
+        let ratios: Vec<f64> = above.iter().zip(below).map(|(above, below)| above / below).collect();
         ratios.first()?;
         Some(Self { name, target, ratio: median(&ratios), range: range(&ratios) })
     }
@@ -182,14 +195,13 @@ fn row(peer: Kind, rounds: &[&Round]) -> Vec<String> {
     let shown = |value: Option<f64>, digits: usize| value.map_or(String::new(), |v| format!("{v:.digits$}"));
     let values: Vec<f64> = rounds.iter().map(|round| round.value).collect();
     let (low, high) = range(&values).unwrap_or_default();
-    let micros = |round: &Round| round.usage.map(|usage| usage.server_micros_per(round.operations));
     vec![
         peer.to_string(),
         grouped(median(&values).unwrap_or_default()),
         format!("{} to {}", grouped(low), grouped(high)),
         shown(middle(&|round| round.p50_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
         shown(middle(&|round| round.p99_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
-        shown(middle(&micros), 2),
+        shown(middle(&Round::server_micros), 2),
         shown(middle(&|round| round.usage.map(|usage| usage.server_cores)), 2),
         shown(middle(&|round| round.usage.map(|usage| usage.generator_cores)), 2),
         shown(middle(&|round| round.usage.map(|usage| usage.elsewhere_cores)), 2),
