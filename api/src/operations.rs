@@ -40,6 +40,8 @@ routes! {
     GET    "/registrationcode" GetRegistrationCode ca_certificates::registration_code;
     DELETE "/registrationcode" DeleteRegistrationCode ca_certificates::delete_registration_code;
 
+    POST   "/certificate/register" RegisterCertificate certificates::register;
+    POST   "/certificate/register-no-ca" RegisterCertificateWithoutCA certificates::register_without_ca;
     GET    "/certificates/{certificateId}" DescribeCertificate certificates::describe;
     PUT    "/certificates/{certificateId}" UpdateCertificate certificates::update;
     DELETE "/certificates/{certificateId}" DeleteCertificate certificates::delete;

@@ -347,5 +347,20 @@ async fn certificates_and_principals() {
     story.call("DeleteCertificate with a policy", "DELETE", &path, Value::Null).await;
     story.call("DeleteCertificate by force", "DELETE", &force, Value::Null).await;
     story.call("DescribeCertificate after deletion", "GET", &path, Value::Null).await;
+
+    let pem = device(&ca, "pump-2").certificate.to_pem();
+    let register = "/certificate/register";
+    let stranger = json!({"certificatePem": device(&authority("Nobody's CA"), "x").certificate.to_pem()});
+    story.call("RegisterCertificate of an unknown CA", "POST", register, stranger.clone()).await;
+    let contradiction = json!({"certificatePem": pem, "status": "INACTIVE"});
+    let target = "/certificate/register?setAsActive=true";
+    story.call("RegisterCertificate in contradiction", "POST", target, contradiction).await;
+    story.call("RegisterCertificate", "POST", target, json!({"certificatePem": pem})).await;
+    story.call("RegisterCertificate again", "POST", register, json!({"certificatePem": pem})).await;
+    let without_ca = "/certificate/register-no-ca";
+    let id = story.call("RegisterCertificateWithoutCA", "POST", without_ca, stranger).await["certificateId"]
+        .clone();
+    let path = format!("/certificates/{}", id.as_str().unwrap());
+    story.call("DescribeCertificate without CA", "GET", &path, Value::Null).await;
     insta::assert_snapshot!(story.told());
 }

@@ -116,7 +116,7 @@ impl Tail {
 
     fn lines(&self, attempts: &[Attempt]) -> Vec<u8> {
         let mut lines = Vec::new();
-        for attempt in attempts.iter().filter(|attempt| matches(&self.filter, attempt)) {
+        for attempt in attempts.iter().filter(|attempt| self.filter.matches(attempt)) {
             if let Ok(line) = serde_json::to_vec(attempt) {
                 lines.extend(line);
                 lines.push(b'\n');
@@ -138,16 +138,6 @@ fn filter(call: &Call) -> Result<AttemptFilter, ApiError> {
     })
 }
 
-/// Does an attempt have everything that the filter names?
-fn matches(filter: &AttemptFilter, attempt: &Attempt) -> bool {
-    filter.outcome.is_none_or(|outcome| attempt.outcome == outcome)
-        && filter.reason.is_none_or(|reason| attempt.reason == reason)
-        && filter.certificate_id.is_none_or(|id| attempt.certificate_id == Some(id))
-        && filter.ca_certificate_id.is_none_or(|id| attempt.ca_certificate_id == Some(id))
-        && filter.client_id.as_ref().is_none_or(|id| attempt.client_id.as_ref() == Some(id))
-        && filter.since.is_none_or(|since| attempt.timestamp >= since)
-}
-
 /// 1 to 1000.
 struct Limit(usize);
 impl<'de> Deserialize<'de> for Limit {
@@ -156,31 +146,5 @@ impl<'de> Deserialize<'de> for Limit {
             limit @ 1..=1000 => Ok(Self(limit as usize)),
             limit => Err(D::Error::custom(format_args!("expected 1 to 1000, got {limit}"))),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_attempt_matches_a_filter_when_every_given_member_is_its_own() {
-        let attempt: Attempt = serde_json::from_value(json!({
-            "sequence": 7, "timestamp": 1000, "outcome": "refused", "reason": "DEVICE_CERTIFICATE_REVOKED",
-            "message": "m", "clientId": "pump-1", "sourceIp": "127.0.0.1", "sourcePort": 1, "durationMicros": 1,
-        }))
-        .unwrap();
-        let client = |id: &str| AttemptFilter { client_id: Some(id.to_string()), ..AttemptFilter::default() };
-        let since = |at| AttemptFilter { since: Some(Timestamp(at)), ..AttemptFilter::default() };
-        let outcome = |outcome| AttemptFilter { outcome: Some(outcome), ..AttemptFilter::default() };
-        assert!(matches(&AttemptFilter::default(), &attempt));
-        assert!(matches(&client("pump-1"), &attempt) && !matches(&client("pump-2"), &attempt));
-        assert!(matches(&since(1000), &attempt) && !matches(&since(1001), &attempt));
-        assert!(
-            matches(&outcome(Outcome::Refused), &attempt)
-                && !matches(&outcome(Outcome::Provisioned), &attempt)
-        );
-        let id = "00".repeat(32).parse().unwrap();
-        assert!(!matches(&AttemptFilter { certificate_id: Some(id), ..AttemptFilter::default() }, &attempt));
     }
 }

@@ -3,7 +3,7 @@ use jitp_provisioner::ResourceKind;
 use jitp_provisioner::certs::Certificate;
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::records::{CertificateRecord, CertificateStatus};
-use jitp_provisioner::registry::Page;
+use jitp_provisioner::registry::{Page, RegisterCertificate};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +14,26 @@ use crate::text::Bounded;
 
 /// The text of a certificate.
 pub(super) type Pem = Bounded<1, 65_536>;
+
+pub(super) async fn register(call: &Call) -> Result<Reply, ApiError> {
+    let ca: Option<Pem> = call.member("caCertificatePem").optional()?;
+    let status: Option<NewStatus> = call.member("status").optional()?;
+    let active: Option<bool> = call.query("setAsActive").optional()?;
+    let status = match (status.map(CertificateStatus::from), active) {
+        (None, None | Some(false)) => CertificateStatus::Inactive,
+        (None, Some(true)) => CertificateStatus::Active,
+        (Some(status), Some(active)) if active != (status == CertificateStatus::Active) => {
+            return Err(ApiError::invalid("setAsActive", "contradicts status"));
+        }
+        (Some(status), _) => status,
+    };
+    register_as(call, true, ca.map(|pem| pem.0), status).await
+}
+
+pub(super) async fn register_without_ca(call: &Call) -> Result<Reply, ApiError> {
+    let status: Option<NewStatus> = call.member("status").optional()?;
+    register_as(call, false, None, status.map_or(CertificateStatus::Inactive, CertificateStatus::from)).await
+}
 
 pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
     let record = call.registry().certificate(call.label("certificateId").required()?).await?;
@@ -66,6 +86,21 @@ pub(super) fn validity(pem: &str) -> Result<Value, ApiError> {
     })?;
     let validity = certificate.validity();
     Ok(json!({"notBefore": validity.not_before, "notAfter": validity.not_after}))
+}
+
+async fn register_as(
+    call: &Call,
+    of_ca: bool,
+    ca_certificate: Option<String>,
+    status: CertificateStatus,
+) -> Result<Reply, ApiError> {
+    let certificate: Pem = call.member("certificatePem").required()?;
+    let request = RegisterCertificate { certificate: certificate.0, of_ca, ca_certificate, status };
+    let record = call.registry().register_certificate(request).await?;
+    Ok(Reply::members(json!({
+        "certificateArn": call.arn(ResourceKind::Certificate, record.certificate_id),
+        "certificateId": record.certificate_id,
+    })))
 }
 
 fn page(call: &Call, page: Page<CertificateRecord>) -> Result<Reply, ApiError> {
