@@ -545,3 +545,30 @@ async fn a_closed_registry_refuses_with_its_own_code_and_asks_to_retry() {
         refusal.message
     );
 }
+
+#[tokio::test]
+async fn a_certificate_with_a_weak_key_is_refused_for_that() {
+    let site = Site::new().await;
+    let weak = include_str!("../../certs/tests/fixtures/ca-rsa-1024.pem");
+    let weak = jitp_certs::Certificate::from_pem(weak).unwrap();
+    let admission = site.present(&[weak.der()], "x", None).await;
+    assert_eq!(reason(admission), ReasonCode::CertificateAlgorithmRefused);
+}
+
+#[tokio::test]
+async fn a_stored_template_that_stricter_options_refuse_is_invalid_and_heals_with_them() {
+    let site = Site::new().await;
+    let ca = authority("Plant");
+    let joined = plain().replace(
+        r#""ThingName":{"Ref":"AWS::IoT::Certificate::CommonName"}"#,
+        r#""ThingName":{"Fn::Join":["-",["gw",{"Ref":"AWS::IoT::Certificate::CommonName"}]]}"#,
+    );
+    site.register(&ca, Some(&joined)).await;
+    let device = Device::new(&ca, "pump-1");
+    let site = site.reopened(Options { functions_in_fleet_only: true, ..Options::default() }).await;
+    assert_run_fails(&site, &device, ReasonCode::TemplateInvalid).await;
+    let site = site.reopened(Options::default()).await;
+    site.pass(1000);
+    site.admitted(&device).await;
+    assert_eq!(site.things_of(&device).await, ["gw-pump-1"]);
+}

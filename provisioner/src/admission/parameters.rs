@@ -39,3 +39,55 @@ pub(crate) fn declared(template: &Template, values: &Parameters) -> Parameters {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jitp_certs::{Authority, KeyKind, LeafRequest, Validity};
+
+    fn bound(subject: &[(Attribute, &str)], serial_fallback: bool) -> (Parameters, Certificate) {
+        let validity = Validity { not_before: 0, not_after: 4_000_000_000 };
+        let ca =
+            Authority::create(&[(Attribute::CommonName, "Plant".into())], validity, KeyKind::EcP256).unwrap();
+        let subject = subject.iter().map(|(a, v)| (*a, (*v).to_owned())).collect();
+        let request = LeafRequest { subject, validity, key: KeyKind::EcP256 };
+        let leaf = ca.issue_device(&request).unwrap().certificate;
+        (bind(&leaf, serial_fallback), leaf)
+    }
+
+    #[test]
+    fn every_parameter_comes_from_its_subject_attribute_as_it_stands_there() {
+        let rows = [
+            (Attribute::Country, "NO", "Country"),
+            (Attribute::Organization, "Blue Gate Ltd", "Organization"),
+            (Attribute::OrganizationalUnit, "Line 7", "OrganizationalUnit"),
+            (Attribute::DistinguishedNameQualifier, "q", "DistinguishedNameQualifier"),
+            (Attribute::State, "Oslo", "StateName"),
+            (Attribute::CommonName, "${x} {\"Ref\":1}", "CommonName"),
+            (Attribute::SerialNumber, "K-0042", "SerialNumber"),
+        ];
+        let subject: Vec<_> = rows.iter().map(|(attribute, value, _)| (*attribute, *value)).collect();
+        let (values, leaf) = bound(&subject, true);
+        for (_, value, name) in rows {
+            assert_eq!(values[&format!("AWS::IoT::Certificate::{name}")], value);
+        }
+        assert_eq!(values["AWS::IoT::Certificate::Id"], leaf.id().to_string());
+        assert_eq!(values.len(), 8);
+    }
+
+    #[test]
+    fn the_first_of_several_values_counts_and_a_missing_one_is_absent() {
+        let (values, _) =
+            bound(&[(Attribute::OrganizationalUnit, "a"), (Attribute::OrganizationalUnit, "b")], false);
+        assert_eq!(values["AWS::IoT::Certificate::OrganizationalUnit"], "a");
+        assert_eq!(values.len(), 2, "{values:?}");
+    }
+
+    #[test]
+    fn the_serial_number_of_the_certificate_stands_in_only_where_configured() {
+        let subject = [(Attribute::CommonName, "pump-1")];
+        assert!(!bound(&subject, false).0.contains_key(SERIAL_NUMBER));
+        let (values, leaf) = bound(&subject, true);
+        assert_eq!(values[SERIAL_NUMBER], leaf.serial_number());
+    }
+}

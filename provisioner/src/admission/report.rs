@@ -1,15 +1,13 @@
 //! What the log and the metrics say of an attempt (`spec/events.md` section 6).
 use crate::attempt::{Attempt, Outcome};
-use crate::reason::ReasonCode;
 
-/// A provisioning run (or a JITR registration) has ended: a `ProvisionDevice` record and a `ProvisionThing.…` count
+/// A provisioning run has ended: a `ProvisionDevice` record and a `ProvisionThing.…` count
 /// of its CA.
 pub(crate) fn run(account: &str, attempt: &Attempt) {
     let ca = attempt.ca_certificate_id.map(|id| id.to_string()).unwrap_or_default();
     let template = attempt.template_name.as_ref().map(|name| name.as_str()).unwrap_or_default();
     let certificate = attempt.certificate_id.map(|id| id.to_string()).unwrap_or_default();
-    let succeeded =
-        attempt.outcome == Outcome::Provisioned || attempt.reason == ReasonCode::RegisteredPendingActivation;
+    let succeeded = attempt.outcome == Outcome::Provisioned;
     if succeeded {
         tracing::info!(
             eventType = "ProvisionDevice",
@@ -45,15 +43,10 @@ pub(crate) fn run(account: &str, attempt: &Attempt) {
             details = %attempt.message,
         );
     }
-    if attempt.reason == ReasonCode::RegisteredPendingActivation {
-        return;
-    }
-    let count = match attempt.reason {
-        _ if succeeded => metrics::counter!("ProvisionThing.Success", "caCertificateId" => ca),
-        reason if reason.is_server_error() => {
-            metrics::counter!("ProvisionThing.ServerError", "caCertificateId" => ca)
-        }
-        _ => metrics::counter!("ProvisionThing.ClientError", "caCertificateId" => ca),
+    let count = match (succeeded, attempt.reason.is_server_error()) {
+        (true, _) => metrics::counter!("ProvisionThing.Success", "caCertificateId" => ca),
+        (false, true) => metrics::counter!("ProvisionThing.ServerError", "caCertificateId" => ca),
+        (false, false) => metrics::counter!("ProvisionThing.ClientError", "caCertificateId" => ca),
     };
     count.increment(1);
 }

@@ -3,23 +3,20 @@ use crate::admission::apply::apply;
 use crate::admission::cause::Cause;
 use crate::admission::issuer::{RegisteredCa, choose, may_register};
 use crate::admission::standing::{Standing, standing};
+use crate::admission::templates::source;
 use crate::admission::visit::Visit;
-use crate::admission::{Principal, report};
-use crate::admission::{budget, parameters};
+use crate::admission::{Principal, budget, parameters, report};
 use crate::attempt::Attempt;
 use crate::error::RegistryError;
 use crate::names::{CertificateId, TemplateName, ThingName};
 use crate::provisioner::Inner;
 use crate::reason::ReasonCode;
-use crate::records::{
-    CertificateMode, CertificateRecord, CertificateStatus, RegistrationConfig, TemplateRecord, TemplateType,
-    TemplateVersionRecord,
-};
+use crate::records::{CertificateMode, CertificateRecord, CertificateStatus, RegistrationConfig};
 use crate::registry::certificates;
 use crate::store::StoreError;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
-use jitp_templates::{Parameters, Template};
+use jitp_templates::Parameters;
 use std::sync::Arc;
 
 /// What came of a run. All that wait for it get the same.
@@ -37,25 +34,51 @@ pub(crate) struct Stop {
 /// How often a run starts over because others changed what it had read. Each time somebody else has made progress.
 const MOST_TRIES: u32 = 100;
 
+/// How often a run starts over because what it had read does not fit together.
+const MOST_TORN: u32 = 4;
+
 /// Registers and provisions, or says why not. Durable when it returns.
 pub(crate) async fn run(inner: Arc<Inner>, leaf: Certificate, visit: Visit) -> Landing {
     let mut run = Run { inner: &inner, leaf: &leaf, visit: &visit, charged: false };
+    let mut torn = 0;
     for _ in 0..MOST_TRIES {
-        match run.once().await {
-            Ok(principal) => return Ok(principal),
-            Err(Halt::Stop(stop)) => return Err(stop),
-            Err(Halt::Again) => tokio::task::yield_now().await,
+        let (landing, attempt) = match run.once().await {
+            Ok(Done { principal, attempt }) => (Ok(principal), attempt),
+            Err(Halt::Again) => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Err(Halt::Stop { stop, attempt }) => {
+                // Two reads are not one snapshot: what does not fit together may have been seen between two commits.
+                torn += u32::from(stop.cause.reason == ReasonCode::Internal);
+                if (1..MOST_TORN).contains(&torn) {
+                    continue;
+                }
+                (Err(stop), attempt)
+            }
+        };
+        if let Some(attempt) = attempt {
+            report::run(&inner.registry.options().account, &attempt);
         }
+        return landing;
     }
     let message = "others kept changing the resources of this run: the device succeeds when it retries";
     Err(stop(Cause::new(ReasonCode::ProvisioningTimeout, message), None))
+}
+
+/// How one try let the device in.
+struct Done {
+    principal: Principal,
+    /// The attempt, if a template ran.
+    attempt: Option<Box<Attempt>>,
 }
 
 /// Why one try ended without a principal.
 enum Halt {
     /// What was read has been changed meanwhile: decide again.
     Again,
-    Stop(Arc<Stop>),
+    /// `attempt`: if a template ran.
+    Stop { stop: Arc<Stop>, attempt: Option<Box<Attempt>> },
 }
 
 struct Run<'a> {
@@ -77,10 +100,10 @@ struct Found {
 
 impl Run<'_> {
     /// One try.
-    async fn once(&mut self) -> Result<Principal, Halt> {
+    async fn once(&mut self) -> Result<Done, Halt> {
         let mut tx = self.inner.registry.begin();
         let (ca, is_new) = match self.issuer(&mut tx).await? {
-            Issuer::NotNeeded(principal) => return Ok(principal),
+            Issuer::NotNeeded(principal) => return Ok(Done { principal, attempt: None }),
             Issuer::Found { ca, is_new } => (ca, is_new),
         };
         let halt = |cause| Halt::from((cause, ca.record.certificate_id));
@@ -112,7 +135,7 @@ impl Run<'_> {
                 return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, record, false).await?));
             }
             Ok(Standing::Pending(ca)) => ca,
-            Err(cause) => return Err(Halt::Stop(stop(cause, record.ca_certificate_id))),
+            Err(cause) => return Err(Halt::from(stop(cause, record.ca_certificate_id))),
         };
         let ca = self.inner.cas.by_id(tx, id).await?.ok_or_else(|| {
             let message = format!(
@@ -157,7 +180,7 @@ impl Run<'_> {
     }
 
     /// JITR: the certificate is registered, and an operator's consumer hears of it.
-    async fn register(&self, mut tx: Tx, ca: &RegisteredCa, is_new: bool) -> Result<Principal, Halt> {
+    async fn register(&self, mut tx: Tx, ca: &RegisteredCa, is_new: bool) -> Result<Done, Halt> {
         let id = ca.record.certificate_id;
         let cause = if is_new {
             let message = "the certificate is registered and waits for activation: attach its policies, then set it \
@@ -171,8 +194,7 @@ impl Run<'_> {
         self.insert(&mut tx, ca, is_new).await?;
         let attempt = self.visit.refused(&cause, Some(id), tx.now());
         self.commit(tx, &attempt).await?;
-        report::run(&self.inner.registry.options().account, &attempt);
-        Err(Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged: true })))
+        Err(Halt::from(Arc::new(Stop { cause, ca: Some(id), logged: true })))
     }
 
     /// JITP: the template runs, all or nothing.
@@ -182,7 +204,7 @@ impl Run<'_> {
         ca: &RegisteredCa,
         is_new: bool,
         config: &RegistrationConfig,
-    ) -> Result<Principal, Halt> {
+    ) -> Result<Done, Halt> {
         let id = ca.record.certificate_id;
         let mut found = Found::default();
         let certificate = match self.carry_out(&mut tx, ca, is_new, config, &mut found).await {
@@ -195,14 +217,14 @@ impl Run<'_> {
         let attempt = found.complete(self.visit.provisioned(message, id, tx.now()));
         let principal = self.inner.principal(&mut tx, self.leaf, certificate, true).await?;
         self.commit(tx, &attempt).await?;
-        report::run(&self.inner.registry.options().account, &attempt);
+        let attempt = Some(Box::new(attempt));
         if principal.record.status == CertificateStatus::Active {
-            return Ok(principal);
+            return Ok(Done { principal, attempt });
         }
         let message = "the device was provisioned, and its template set the certificate to INACTIVE: set it to ACTIVE \
                        when the device may connect";
         let cause = Cause::new(ReasonCode::CertificateInactive, message);
-        Err(Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged: true })))
+        Err(Halt::Stop { stop: Arc::new(Stop { cause, ca: Some(id), logged: true }), attempt })
     }
 
     async fn carry_out(
@@ -213,56 +235,15 @@ impl Run<'_> {
         config: &RegistrationConfig,
         found: &mut Found,
     ) -> Result<CertificateRecord, Cause> {
-        let template = self.template(tx, ca, config, found).await?;
+        let source = source(tx, ca.record.certificate_id, config).await;
+        (found.template_name, found.template_version) = (source.name, source.version);
+        let template = self.inner.templates.jitp(tx.options(), &source.body?)?;
         let values = parameters::bind(self.leaf, tx.options().jitp_serial_fallback);
         found.parameters = parameters::declared(&template, &values);
         let plan = template.evaluate(&values)?;
         found.thing_name = plan.thing.as_ref().map(|thing| thing.name.clone());
         let pending = self.insert(tx, ca, is_new).await?;
         apply(tx, &plan, pending).await
-    }
-
-    /// The CA's template: its inline body, or the default version of the named one, as they are now.
-    async fn template(
-        &self,
-        tx: &mut Tx,
-        ca: &RegisteredCa,
-        config: &RegistrationConfig,
-        found: &mut Found,
-    ) -> Result<Arc<Template>, Cause> {
-        let id = ca.record.certificate_id;
-        let body = match (&config.template_name, &config.template_body) {
-            (Some(name), _) => {
-                found.template_name = Some(name.clone());
-                let missing = |what: &str| {
-                    let message = format!(
-                        "the template {name} of the CA {id} {what}: create it with type JITP, or give the CA another"
-                    );
-                    Cause::new(ReasonCode::TemplateNotFound, message)
-                };
-                let template: TemplateRecord =
-                    tx.get(name).await?.ok_or_else(|| missing("does not exist"))?;
-                if template.template_type != TemplateType::Jitp {
-                    return Err(missing("is not of type JITP"));
-                }
-                let version = template.default_version;
-                found.template_version = Some(version);
-                let stored: Option<TemplateVersionRecord> = tx.get(&(name.clone(), version)).await?;
-                stored.ok_or_else(|| missing(&format!("has no version {version}")))?.body
-            }
-            (None, Some(body)) => body.clone(),
-            (None, None) => {
-                let message =
-                    format!("the registration configuration of the CA {id} has no template: set one");
-                return Err(Cause::new(ReasonCode::TemplateNotFound, message));
-            }
-        };
-        self.inner.templates.jitp(tx.options(), &body).map_err(|problems| {
-            let message =
-                format!("the stored template does not validate: {problems}; write a valid version of it");
-            let json_path = problems.0.into_iter().next().map(|problem| problem.path);
-            Cause { json_path, ..Cause::new(ReasonCode::TemplateInvalid, message) }
-        })
     }
 
     /// The run failed: nothing of it remains but the certificate, pending, and the attempt.
@@ -276,8 +257,8 @@ impl Run<'_> {
         }
         let rate = self.inner.registry.options().runs_per_certificate_per_second;
         self.inner.failing.take(&self.leaf.id(), rate, attempt.timestamp);
-        report::run(&self.inner.registry.options().account, &attempt);
-        Halt::Stop(Arc::new(Stop { cause, ca: Some(id), logged }))
+        let stop = Arc::new(Stop { cause, ca: Some(id), logged });
+        Halt::Stop { stop, attempt: Some(Box::new(attempt)) }
     }
 
     async fn leave_pending(&self, ca: &RegisteredCa, cause: &Cause, attempt: &Attempt) -> Result<(), Halt> {
@@ -338,14 +319,19 @@ fn stop(cause: Cause, ca: Option<CertificateId>) -> Arc<Stop> {
     Arc::new(Stop { cause, ca, logged: false })
 }
 
+impl From<Arc<Stop>> for Halt {
+    fn from(stop: Arc<Stop>) -> Self {
+        Self::Stop { stop, attempt: None }
+    }
+}
 impl From<(Cause, CertificateId)> for Halt {
     fn from((cause, ca): (Cause, CertificateId)) -> Self {
-        Self::Stop(stop(cause, Some(ca)))
+        Self::from(stop(cause, Some(ca)))
     }
 }
 impl From<Cause> for Halt {
     fn from(cause: Cause) -> Self {
-        Self::Stop(stop(cause, None))
+        Self::from(stop(cause, None))
     }
 }
 impl From<RegistryError> for Halt {

@@ -37,3 +37,39 @@ pub(crate) fn standing(record: &CertificateRecord) -> Result<Standing, Cause> {
     };
     Err(Cause::new(reason, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::records::CertificateMode;
+
+    #[test]
+    fn every_status_but_active_and_pending_is_refused_with_its_own_code() {
+        use CertificateStatus::*;
+        let ca = CertificateId::from_bytes([7; 32]);
+        for (status, ca_certificate_id, expected) in [
+            (Active, Some(ca), Ok(Standing::Active)),
+            (Active, None, Ok(Standing::Active)),
+            (PendingActivation, Some(ca), Ok(Standing::Pending(ca))),
+            (PendingActivation, None, Err(ReasonCode::CertificatePendingActivation)),
+            (Inactive, Some(ca), Err(ReasonCode::CertificateInactive)),
+            (Revoked, Some(ca), Err(ReasonCode::CertificateRevoked)),
+            (PendingTransfer, Some(ca), Err(ReasonCode::CertificatePendingTransfer)),
+        ] {
+            let record = CertificateRecord {
+                certificate_id: CertificateId::from_bytes([1; 32]),
+                pem: String::new(),
+                status,
+                mode: CertificateMode::Default,
+                ca_certificate_id,
+                created_at: Timestamp(0),
+                modified_at: Timestamp(0),
+                version: 1,
+                generation_id: String::new(),
+                last_error: None,
+            };
+            assert_eq!(standing(&record).map_err(|cause| cause.reason), expected, "{status:?}");
+        }
+    }
+}

@@ -1,8 +1,12 @@
-//! Templates ready to run, parsed once each.
+//! The template that a CA provisions with, and templates ready to run, parsed once each.
+use crate::admission::cause::Cause;
 use crate::cache::Cache;
+use crate::names::{CertificateId, TemplateName};
 use crate::provisioner::Options;
-use crate::records::TemplateType;
+use crate::reason::ReasonCode;
+use crate::records::{RegistrationConfig, TemplateRecord, TemplateType, TemplateVersionRecord};
 use crate::registry::templates;
+use crate::tx::Tx;
 use jitp_templates::{Problems, Template};
 use std::sync::Arc;
 
@@ -30,5 +34,60 @@ impl Templates {
             self.parsed.put(key, Arc::clone(&template));
         }
         Ok(template)
+    }
+}
+
+/// Where a CA's template comes from, as far as that could be found out, and its text.
+pub(crate) struct Source {
+    pub(crate) name: Option<TemplateName>,
+    pub(crate) version: Option<u32>,
+    pub(crate) body: Result<String, Cause>,
+}
+
+/// The template of a CA as it is now: its inline body, or the default version of the one that it names.
+pub(crate) async fn source(tx: &mut Tx, ca: CertificateId, config: &RegistrationConfig) -> Source {
+    let inline = |body| Source { name: None, version: None, body };
+    match (&config.template_name, &config.template_body) {
+        (Some(name), _) => {
+            let mut version = None;
+            let body = named(tx, ca, name, &mut version).await;
+            Source { name: Some(name.clone()), version, body }
+        }
+        (None, Some(body)) => inline(Ok(body.clone())),
+        (None, None) => {
+            let message = format!("the registration configuration of the CA {ca} has no template: set one");
+            inline(Err(Cause::new(ReasonCode::TemplateNotFound, message)))
+        }
+    }
+}
+
+async fn named(
+    tx: &mut Tx,
+    ca: CertificateId,
+    name: &TemplateName,
+    version: &mut Option<u32>,
+) -> Result<String, Cause> {
+    let missing = |what: &str| {
+        let message = format!(
+            "the template {name} of the CA {ca} {what}: create it with type JITP, or give the CA another"
+        );
+        Cause::new(ReasonCode::TemplateNotFound, message)
+    };
+    let template: TemplateRecord = tx.get(name).await?.ok_or_else(|| missing("does not exist"))?;
+    if template.template_type != TemplateType::Jitp {
+        return Err(missing("is not of type JITP"));
+    }
+    let number = *version.insert(template.default_version);
+    let stored: Option<TemplateVersionRecord> = tx.get(&(name.clone(), number)).await?;
+    Ok(stored.ok_or_else(|| missing(&format!("has no version {number}")))?.body)
+}
+
+impl From<Problems> for Cause {
+    /// A stored template was valid once: it was written under other rules.
+    fn from(problems: Problems) -> Self {
+        let message =
+            format!("the stored template does not validate: {problems}; write a valid version of it");
+        let json_path = problems.0.into_iter().next().map(|problem| problem.path);
+        Self { json_path, ..Self::new(ReasonCode::TemplateInvalid, message) }
     }
 }

@@ -224,3 +224,67 @@ fn sequence(key: &[u8]) -> Result<u64, RegistryError> {
     })?;
     Ok(u64::from_be_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::Outcome;
+    use crate::clock::ManualClock;
+    use crate::provisioner::Options;
+    use crate::reason::ReasonCode;
+    use std::collections::BTreeMap;
+
+    fn attempt(at: u64) -> Attempt {
+        Attempt {
+            sequence: 0,
+            timestamp: Timestamp(at),
+            outcome: Outcome::Refused,
+            reason: ReasonCode::NotAuthenticated,
+            message: String::new(),
+            certificate_id: None,
+            ca_certificate_id: None,
+            subject: None,
+            client_id: None,
+            source_ip: String::new(),
+            source_port: 0,
+            server_name: None,
+            template_name: None,
+            template_version: None,
+            parameters: BTreeMap::new(),
+            thing_name: None,
+            failing_resource: None,
+            json_path: None,
+            duration_micros: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_keeps_so_many_and_so_long_and_always_the_newest() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp(1_000_000)));
+        let kept_for = Duration::from_secs(60);
+        let options = Options { attempts_kept: 700, attempts_kept_for: kept_for, ..Options::default() };
+        let registry = Registry::open(directory.path(), options, clock.clone()).await.unwrap();
+        let log = AttemptLog::open(registry.clone()).await.unwrap();
+        log.shelf.write((0..2000).map(|_| attempt(1_000_000)).collect()).await;
+        log.shelf.write((0..100).map(|_| attempt(1_030_000)).collect()).await;
+        let all = KeyRange::prefix(&[]);
+        let stored = async || {
+            let rows =
+                registry.store().scan(Table::Attempts, &all, 5000, Direction::Ascending).await.unwrap();
+            rows.iter().map(|(key, _)| sequence(key).unwrap()).collect::<Vec<u64>>()
+        };
+        assert_eq!(stored().await.len(), 2100);
+        log.shelf.trim().await.unwrap();
+        assert_eq!(stored().await, (1401..=2100).collect::<Vec<u64>>());
+        clock.set(Timestamp(1_060_001));
+        log.shelf.trim().await.unwrap();
+        assert_eq!(stored().await, (2001..=2100).collect::<Vec<u64>>());
+        clock.set(Timestamp(9_000_000));
+        log.shelf.trim().await.unwrap();
+        assert_eq!(stored().await, [2100]);
+        log.close().await;
+        let again = AttemptLog::open(registry.clone()).await.unwrap();
+        assert_eq!(again.shelf.sequencer.next(), 2101);
+    }
+}

@@ -46,6 +46,14 @@ impl Site {
         let provisioner = Provisioner::open(directory.path(), options, clock.clone()).await.unwrap();
         Self { directory, clock, provisioner }
     }
+    /// The same registry, closed and opened again.
+    pub async fn reopened(self, options: Options) -> Self {
+        let Self { directory, clock, provisioner } = self;
+        provisioner.close().await.unwrap();
+        drop(provisioner);
+        let provisioner = Provisioner::open(directory.path(), options, clock.clone()).await.unwrap();
+        Self { directory, clock, provisioner }
+    }
     pub fn registry(&self) -> &Registry {
         self.provisioner.registry()
     }
