@@ -17,8 +17,11 @@ use tokio::time::Instant;
 pub(super) struct Directory {
     hasher: DefaultHashBuilder,
     shards: Box<[Shard]>,
-    certificates: Box<[Mutex<HashMap<CertificateId, DenseSet<Arc<Session>>>>]>,
+    certificates: Box<[Mutex<Connected>]>,
 }
+
+/// Sessions with a connection, by its certificate.
+type Connected = HashMap<CertificateId, DenseSet<Arc<Session>>>;
 
 /// A part of the directory with a lock of its own.
 #[derive(Default)]
@@ -130,10 +133,7 @@ impl Directory {
         clippy::indexing_slicing,
         reason = "the remainder is below the number of shards, which is fixed"
     )]
-    fn certificates(
-        &self,
-        certificate: CertificateId,
-    ) -> &Mutex<HashMap<CertificateId, DenseSet<Arc<Session>>>> {
+    fn certificates(&self, certificate: CertificateId) -> &Mutex<Connected> {
         &self.certificates[(self.hasher.hash_one(certificate) >> 32) as usize % SHARDS]
     }
 }

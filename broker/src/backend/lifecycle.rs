@@ -27,15 +27,19 @@ pub(crate) struct Leaving {
 
 /// What asking for a session led to.
 enum Asked {
-    /// It is the caller's. `ended` is its predecessor, discarded by a clean start.
-    Granted {
-        session: Arc<Session>,
-        kept: Option<Kept>,
-        ended: Option<(Arc<Session>, Parked)>,
-    },
+    Granted(Grant),
     /// Its holder was told to let go.
     Wait,
     Refused(OpenError),
+}
+
+/// A session for the caller.
+struct Grant {
+    session: Arc<Session>,
+    /// What its last holder left, if it is resumed.
+    resumed: Option<Box<Parked>>,
+    /// Its predecessor, which this ends.
+    ended: Option<(Arc<Session>, Box<Parked>)>,
 }
 
 impl Local {
@@ -48,9 +52,7 @@ impl Local {
             let mut released = pin!(shard.released.notified());
             released.as_mut().enable();
             match self.ask(&request, ticket) {
-                Asked::Granted { session, kept, ended } => {
-                    return Ok(self.granted(request, session, kept, ended));
-                }
+                Asked::Granted(grant) => return Ok(self.granted(request, grant)),
                 Asked::Refused(error) => return Err(error),
                 Asked::Wait => {}
             }
@@ -66,7 +68,7 @@ impl Local {
                 Entry::Vacant(vacancy) => {
                     let session = self.new_session(&request.client_id);
                     vacancy.insert(Slot::held(Arc::clone(&session), ticket));
-                    return Asked::Granted { session, kept: None, ended: None };
+                    return Asked::Granted(Grant { session, resumed: None, ended: None });
                 }
                 Entry::Occupied(slot) => slot,
             };
@@ -85,21 +87,16 @@ impl Local {
             if request.clean_start || !carried || parked.expires_at <= Instant::now() {
                 let session = self.new_session(&request.client_id);
                 let old = std::mem::replace(&mut slot.session, Arc::clone(&session));
-                return Asked::Granted { session, kept: None, ended: Some((old, *parked)) };
+                return Asked::Granted(Grant { session, resumed: None, ended: Some((old, parked)) });
             }
             // A will that still waits for its delay is not sent: the client is back in time.
             slot.session.go_online();
-            Asked::Granted { session: Arc::clone(&slot.session), kept: Some(parked.kept), ended: None }
+            Asked::Granted(Grant { session: Arc::clone(&slot.session), resumed: Some(parked), ended: None })
         })
     }
 
-    fn granted(
-        self: &Arc<Self>,
-        request: OpenRequest,
-        session: Arc<Session>,
-        kept: Option<Kept>,
-        ended: Option<(Arc<Session>, Parked)>,
-    ) -> Opened {
+    fn granted(self: &Arc<Self>, request: OpenRequest, grant: Grant) -> Opened {
+        let Grant { session, resumed, ended } = grant;
         self.online.fetch_add(1, Ordering::Relaxed);
         if let Some(certificate) = request.certificate {
             self.directory.add_to_certificate(certificate, &session);
@@ -108,11 +105,11 @@ impl Local {
             self.finish(&old, parked.kept, parked.will.map(|(_, will)| will));
         }
         let session_expiry = request.session_expiry.min(self.options.session_expiry);
-        let session_present = kept.is_some();
+        let session_present = resumed.is_some();
         let session = SessionHandle {
             local: Arc::clone(self),
             session,
-            kept: kept.unwrap_or_default(),
+            kept: resumed.map(|parked| parked.kept).unwrap_or_default(),
             held: HeldBy {
                 certificate: request.certificate,
                 version: request.version,
@@ -159,7 +156,7 @@ impl Local {
         let expires_at = after(expiry);
         let delayed = match will {
             Some(will) if will.delay.is_zero() => {
-                self.publish_will(session, will);
+                self.publish_will(session, *will);
                 None
             }
             Some(will) => Some((after(will.delay).min(expires_at), will)),
@@ -212,7 +209,7 @@ impl Local {
             self.router.unsubscribe(&held.filter, session);
         }
         if let Some(will) = will {
-            self.publish_will(session, will);
+            self.publish_will(session, *will);
         }
         let sent = kept.in_flight.into_iter().filter_map(|sent| match sent {
             InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce => Some(delivery),
@@ -225,7 +222,7 @@ impl Local {
         }
     }
 
-    fn publish_will(&self, session: &Session, will: Box<Will>) {
+    fn publish_will(&self, session: &Session, will: Will) {
         if let Err(error) = self.publish(will.into_message(session)) {
             tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
         }
@@ -247,7 +244,7 @@ impl Local {
             Some((Some(expired), _)) => {
                 self.finish(session, expired.kept, expired.will.map(|(_, will)| will));
             }
-            Some((None, Some(will))) => self.publish_will(session, will),
+            Some((None, Some(will))) => self.publish_will(session, *will),
             Some((None, None)) | None => {}
         }
     }

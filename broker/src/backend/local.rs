@@ -3,7 +3,7 @@ use super::directory::Directory;
 use super::dropped::Dropped;
 use super::timers::Timers;
 use super::{BackendOptions, Counts, PublishError, Published};
-use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::message::{Delivery, Message, SubscriptionIdentifiers};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
 use crate::session::{Bounds, Pushed, Session};

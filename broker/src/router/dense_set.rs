@@ -82,10 +82,6 @@ impl<T: Keyed> DenseSet<T> {
         &self.items
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -130,7 +126,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(set.remove(key).map(|item| item.1), model.remove(&key));
                 }
-                prop_assert_eq!(set.len(), model.len());
+                prop_assert_eq!(set.as_slice().len(), model.len());
             }
             let items: BTreeMap<u64, u8> = set.as_slice().iter().copied().collect();
             prop_assert_eq!(&items, &model);
