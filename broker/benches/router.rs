@@ -4,6 +4,11 @@
 //! fleet (`fleet/+/state`). The same thousand devices are active in both fleets: so the figures tell what it costs that
 //! there are a hundred times more others, and must differ by less than a factor of 2. "Any device" goes to all of them
 //! in turn instead: that adds the cache misses of memory that was not touched for long, a few per message.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a benchmark that cannot run should stop, and says what it measured"
+)]
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jitp_broker::backend::{Backend, BackendOptions, Close, OpenRequest, ProtocolVersion, SubscribeOptions};
 use jitp_broker::message::{Message, QoS};
