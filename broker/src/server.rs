@@ -52,6 +52,7 @@ impl Broker {
         let backend = Backend::start(BackendOptions::new(&limits, config.profile));
         let live = LiveSessions::new(provisioner.clone(), backend.clone(), config.recheck_connect);
         let connections = limits.connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let (stop_accepting, accepting) = watch::channel(false);
         let shared = Arc::new(Shared {
             topics: TopicLimits::from(&limits),
             acceptor,
@@ -61,11 +62,11 @@ impl Broker {
             figures: Figures::register(),
             handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
             provisioner: provisioner.clone(),
+            stopping: accepting.clone(),
             limits,
             config,
         });
         let places = Arc::new(Semaphore::new(connections));
-        let (stop_accepting, accepting) = watch::channel(false);
         let (stop_following, following) = watch::channel(false);
         let followers = vec![
             tokio::spawn(live.follow(following.clone())),

@@ -15,9 +15,10 @@ use crate::session::{InFlight, SessionHandle, Wake};
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Deliveries taken from the session at once.
 const BATCH: usize = 256;
@@ -44,6 +45,8 @@ pub(super) struct Established {
     will: Option<(Arc<str>, bool)>,
     keep_alive: Duration,
     expiry: Option<Expiry>,
+    /// Fires not later than [`Established::due`]. Mostly that moves on before it fires, and then it is not touched.
+    timer: Pin<Box<Sleep>>,
     /// When the last whole packet came.
     heard: Instant,
     /// Since when a packet is incomplete.
@@ -92,13 +95,14 @@ impl Established {
             will: prepared.will,
             keep_alive: prepared.keep_alive,
             expiry: prepared.expiry,
+            timer: Box::pin(sleep(Duration::ZERO)),
             heard: Instant::now(),
             incomplete: None,
         }
     }
 
     /// Serves the client, then ends the connection.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let ending = match self.serve().await {
             Ok(never) => match never {},
             Err(ending) => ending,
@@ -136,10 +140,13 @@ impl Established {
 
     async fn wait(&mut self) -> Event {
         let due = self.due();
+        if due < self.timer.deadline() || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(due);
+        }
         tokio::select! {
             wake = self.session.wait_for_mail() => Event::Mail(wake),
             read = self.pipe.receive() => Event::Read(read),
-            () = sleep_until(due) => Event::Time,
+            () = self.timer.as_mut() => Event::Time,
         }
     }
 
@@ -319,7 +326,7 @@ impl Established {
         self.keep_alive * 3 / 2
     }
 
-    async fn end(mut self, ending: Ending) {
+    async fn end(mut self: Box<Self>, ending: Ending) {
         let (will, enforcement) = (self.will.take(), &mut self.enforcement);
         let allowed = || will.is_none_or(|(topic, retain)| enforcement.may_publish(&topic, retain));
         self.session.close(ending.close(allowed));

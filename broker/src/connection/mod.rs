@@ -15,13 +15,14 @@ use crate::live::LiveSessions;
 use crate::tls::{self, HandshakeFailure, Peer, TlsStream};
 use crate::topic::TopicLimits;
 use codec::{Connect, ConnectRefused, Outbound, next_frame};
+use established::Established;
 use jitp_provisioner::Provisioner;
 use mqtt_protocol_core::mqtt::packet::PacketType;
 use pipe::Pipe;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -39,19 +40,34 @@ pub(crate) struct Shared {
     pub figures: Figures,
     /// Places for TLS handshakes; further ones wait in order.
     pub handshakes: Semaphore,
+    /// Becomes true when the broker stops: who is not past CONNACK by then is let go.
+    pub stopping: watch::Receiver<bool>,
 }
 
-/// Serves a connection until it ends. Every stage before MQTT is on the heap, so that an idle device does not pay for it.
+/// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not pay for it.
 pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) {
-    let (stream, peer) = match Box::pin(shake_hands(&shared, socket)).await {
-        Ok(shaken) => shaken,
-        Err(failure) => return refusal::of_handshake(&shared, source, &failure),
+    let mut stopping = shared.stopping.clone();
+    let established = tokio::select! {
+        established = Box::pin(establish(shared, socket, source)) => established,
+        _ = stopping.wait_for(|stopping| *stopping) => return,
     };
-    let mut pipe = Pipe::new(stream);
-    let Some(connect) = Box::pin(read_connect(&shared, &mut pipe, &peer, source)).await else { return };
-    if let Some(established) = Box::pin(opening::open(&shared, pipe, peer, source, connect)).await {
+    if let Some(established) = established {
         established.run().await;
     }
+}
+
+/// From TCP to CONNACK. `None`: the connection is closed.
+async fn establish(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) -> Option<Box<Established>> {
+    let (stream, peer) = match shake_hands(&shared, socket).await {
+        Ok(shaken) => shaken,
+        Err(failure) => {
+            refusal::of_handshake(&shared, source, &failure);
+            return None;
+        }
+    };
+    let mut pipe = Pipe::new(stream);
+    let connect = read_connect(&shared, &mut pipe, &peer, source).await?;
+    opening::open(&shared, pipe, peer, source, connect).await
 }
 
 /// The handshake, within its deadline. A client that says nothing takes no place from those that do.
@@ -113,4 +129,18 @@ async fn read_connect(shared: &Shared, pipe: &mut Pipe, peer: &Peer, source: Soc
     }
     pipe.close().await;
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn task<F: Future>(_: impl FnOnce(Box<Established>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (task, state) = (task(Established::run), size_of::<Established>());
+        assert!(task + state <= 4096, "{task} of the task and {state} of state");
+    }
 }

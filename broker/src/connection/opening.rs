@@ -34,7 +34,7 @@ pub(super) async fn open(
     peer: Peer,
     source: SocketAddr,
     connect: Connect,
-) -> Option<Established> {
+) -> Option<Box<Established>> {
     let mut out = Outbound::new(connect.version, connect.maximum_packet_size);
     match Opening::new(shared, &peer, source, connect).run(&mut out).await {
         Ok(mut prepared) => {
@@ -46,7 +46,7 @@ pub(super) async fn open(
             }
             shared.lifecycle.connected(&mut prepared.presence);
             log_connect(prepared.enforcement.identity());
-            Some(Established::new(Arc::clone(shared), pipe, out, prepared))
+            Some(Box::new(Established::new(Arc::clone(shared), pipe, out, prepared)))
         }
         Err(refused) => {
             if !refused.silent && out.connack_refused(refused.code, refused.reason) {

@@ -34,8 +34,8 @@ pub(crate) struct ConnackProperties<'a> {
 }
 
 impl Outbound {
-    /// Keep this much capacity for the next wake-up, free the rest.
-    const KEPT: usize = 16 * 1024;
+    /// Never worth giving back.
+    const KEPT: usize = 1024;
 
     pub(crate) fn new(version: ProtocolVersion, maximum_packet_size: u32) -> Self {
         let maximum_packet_size = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX);
@@ -51,10 +51,13 @@ impl Outbound {
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
-    /// All was written.
+    /// All was written. A buffer that was needed stays, one that was not is given back.
     pub(crate) fn clear(&mut self) {
+        let used = self.buffer.len();
         self.buffer.clear();
-        self.buffer.shrink_to(Self::KEPT);
+        if used < self.buffer.capacity() / 8 {
+            self.buffer.shrink_to(Self::KEPT.max(2 * used));
+        }
     }
 
     /// CONNACK 0.
