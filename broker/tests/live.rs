@@ -1,0 +1,120 @@
+//! Connections follow the registry (`spec/policies.md` section 4, `spec/jitp.md` section 9).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap is a failed test"
+)]
+mod support;
+
+use jitp_provisioner::certs::Validity;
+use jitp_provisioner::records::{CertificateStatus, PolicyTarget};
+use jitp_provisioner::{Clock, SystemClock};
+use std::time::Duration;
+use support::*;
+use tokio::time::Instant;
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_its_connections_within_a_second() {
+    for status in [CertificateStatus::Revoked, CertificateStatus::Inactive] {
+        let world = World::new().await;
+        let (device, other) = (world.device("a"), world.device("b"));
+        let mut five = world.online(&device, 5, "five").await;
+        let mut three = world.online(&device, 4, "three").await;
+        let mut bystander = world.online(&other, 4, "b").await;
+        let revoked = Instant::now();
+        world.registry().update_certificate(device.id, status).await.unwrap();
+        five.disconnected(0x87).await;
+        three.closed().await;
+        assert!(revoked.elapsed() < A_SECOND, "{:?}", revoked.elapsed());
+        bystander.ping().await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_policy_counts_for_the_next_publish_within_a_second() {
+    let world = World::new().await;
+    let device = world.device("a");
+    let mut wire = world.online(&device, 5, "a").await;
+    wire.send(&publish(5, "t", b"x", 1, 1)).await;
+    assert_eq!(wire.packet().await, puback(1));
+    world.set_policy(&allow(&[("iot:Connect", "*")])).await;
+    refused_within_a_second(&mut wire).await;
+    world.set_policy(EVERYTHING).await;
+    let changed = Instant::now();
+    loop {
+        wire.send(&publish(5, "t", b"x", 1, 1)).await;
+        if wire.packet().await == puback(1) {
+            break;
+        }
+        assert!(changed.elapsed() < A_SECOND);
+    }
+}
+
+#[tokio::test]
+async fn a_detached_policy_counts_too() {
+    let world = World::new().await;
+    let device = world.device("a");
+    let mut wire = world.online(&device, 5, "a").await;
+    let target = PolicyTarget::Certificate(device.id);
+    world.registry().detach_policy(&policy_name(), &target).await.unwrap();
+    refused_within_a_second(&mut wire).await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_connect_is_no_longer_allowed_stays_unless_asked_for() {
+    for recheck in [false, true] {
+        let world = World::with(EVERYTHING, |config| config.recheck_connect = recheck).await;
+        let device = world.device("a");
+        let mut wire = world.online(&device, 5, "a").await;
+        world.set_policy(&allow(&[("iot:Publish", "*")])).await;
+        if recheck {
+            wire.disconnected(0x87).await;
+        } else {
+            wire.ping().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_certificate_expires_if_asked_for() {
+    let world = World::with(EVERYTHING, |config| config.disconnect_at_expiry = true).await;
+    let now = SystemClock.now().unix_seconds();
+    let device = world.device_until("a", Validity { not_before: now - 60, not_after: now + 2 });
+    let mut wire = world.online(&device, 5, "a").await;
+    wire.disconnected(0x87).await;
+    assert!(SystemClock.now().unix_seconds() > now + 1);
+}
+
+#[tokio::test]
+async fn a_will_is_not_published_when_the_policies_no_longer_allow_it() {
+    let world = World::new().await;
+    let (a, b) = (world.device("a"), world.device("b"));
+    let mut watcher = world.online(&b, 4, "b").await;
+    watcher.subscribe(4, "wills/#", 0).await;
+    let mut wire = world.wire(&a).await;
+    let connect = Connect { will: Some(("wills/a", "gone", 0, false)), ..Connect::new(5, "a") };
+    assert_eq!(wire.connect(&connect).await, 0);
+    world
+        .set_policy(&allow(&[("iot:Connect", "*"), ("iot:Receive", "*"), ("iot:Publish", "topic/other")]))
+        .await;
+    refused_within_a_second(&mut wire).await;
+    drop(wire);
+    // The takeover waits for the end of the old connection.
+    world.online(&a, 4, "a").await;
+    watcher.ping().await;
+}
+
+async fn refused_within_a_second(wire: &mut Wire) {
+    let changed = Instant::now();
+    loop {
+        wire.send(&publish(5, "t", b"x", 1, 1)).await;
+        if wire.packet().await == packet(0x40, &[0, 1, 0x87]) {
+            return;
+        }
+        assert!(changed.elapsed() < A_SECOND);
+    }
+}
