@@ -120,6 +120,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.acceptor.abort();
+        self.backend.disconnect_all(SessionEnd::ShuttingDown);
         for follower in &self.followers {
             follower.abort();
         }

@@ -284,3 +284,20 @@ async fn a_shutdown_does_not_wait_for_those_who_never_connected() {
     assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
     wire.closed().await;
 }
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_can_be_taken_over() {
+    let world = World::new().await;
+    let (a, b) = (world.device("a"), world.device("b"));
+    let mut stuck = world.online(&a, 4, "a").await;
+    stuck.subscribe(4, "flood", 0).await;
+    let mut publisher = world.online(&b, 4, "b").await;
+    for _ in 0..150 {
+        publisher.send(&publish(4, "flood", &vec![0; 100_000], 0, 0)).await;
+    }
+    publisher.ping().await;
+    let started = Instant::now();
+    let mut new = world.online(&a, 4, "a").await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    new.ping().await;
+}

@@ -224,6 +224,9 @@ impl Established {
                 return false;
             }
             self.deliver();
+            if taken < self.mail.capacity() / 8 {
+                self.mail.shrink_to(2 * taken);
+            }
             if taken < BATCH {
                 return false;
             }
@@ -234,11 +237,21 @@ impl Established {
     fn deliver(&mut self) {
         let now = Instant::now();
         let (mut sent, mut refused, mut too_large) = (0, 0, 0);
+        let identity = Arc::clone(self.enforcement.identity());
         for delivery in self.mail.drain(..) {
             if !self.enforcement.may_receive(&delivery.message.topic) {
                 refused += 1;
                 continue;
             }
+            tracing::debug!(
+                eventType = "Publish-Out",
+                status = "Success",
+                protocol = "MQTT",
+                traceId = &*identity.trace,
+                clientId = &*identity.client_id,
+                topicName = &*delivery.message.topic,
+                retain = delivery.retain,
+            );
             if delivery.qos == QoS::AtMostOnce {
                 match self.out.publish(&delivery, 0, false, now) {
                     true => sent += 1,

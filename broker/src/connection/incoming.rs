@@ -154,8 +154,20 @@ impl Established {
         }
         let result = self.session.publish(message);
         self.last_topic = publish.topic;
+        let identity = self.enforcement.identity();
+        if result.is_ok() {
+            tracing::debug!(
+                eventType = "Publish-In",
+                status = "Success",
+                protocol = "MQTT",
+                traceId = &*identity.trace,
+                clientId = &*identity.client_id,
+                principalId = %identity.certificate,
+                topicName = &*self.last_topic,
+                retain = publish.retain,
+            );
+        }
         result.map(|_| ()).map_err(|error| {
-            let identity = self.enforcement.identity();
             tracing::error!(
                 eventType = "Publish-In",
                 status = "Failure",
@@ -203,6 +215,7 @@ impl Established {
             });
         }
         self.out.suback(packet_id, &codes);
+        self.log_filters("Subscribe", &granted);
         if !granted.is_empty() {
             self.shared.lifecycle.subscribed(&self.presence, &granted);
         }
@@ -269,6 +282,7 @@ impl Established {
         }
         self.out.unsuback(packet_id, &codes);
         let topics: Vec<&str> = filters.iter().map(String::as_str).collect();
+        self.log_filters("Unsubscribe", &topics);
         self.shared.lifecycle.unsubscribed(&self.presence, &topics);
         Ok(())
     }
@@ -309,6 +323,21 @@ impl Established {
                 with_will,
                 session_expiry: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
             },
+        }
+    }
+
+    fn log_filters(&self, event_type: &str, filters: &[&str]) {
+        let identity = self.enforcement.identity();
+        for filter in filters {
+            tracing::debug!(
+                eventType = event_type,
+                status = "Success",
+                protocol = "MQTT",
+                traceId = &*identity.trace,
+                clientId = &*identity.client_id,
+                principalId = %identity.certificate,
+                topicName = filter,
+            );
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-/// A read takes up to this much; the buffer grows for larger packets and shrinks again.
-const READ: usize = 4 * 1024;
+/// An idle connection waits with a buffer of this size; it grows while reads fill it and shrinks again.
+const READ: usize = 1024;
 /// The buffer of a connection that is busy.
 const BUSY: usize = 64 * 1024;
 /// A client that takes nothing for this long is gone.
@@ -54,39 +54,51 @@ impl Pipe {
         Ok(read)
     }
 
-    /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so.
+    /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so; `out` then
+    /// has what was not written.
     pub(super) async fn send(&mut self, out: &mut Outbound, unwanted: impl Fn() -> bool) -> io::Result<()> {
         let mut written = 0;
-        let mut progress = None;
+        let result = self.write(out.bytes(), &mut written, unwanted).await;
+        match result {
+            Ok(()) => out.clear(),
+            Err(_) => out.written(written),
+        }
+        result
+    }
+
+    async fn write(
+        &mut self,
+        bytes: &[u8],
+        written: &mut usize,
+        unwanted: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        let mut stuck_since = None;
         loop {
-            let rest = out.bytes().get(written..).unwrap_or_default();
+            let rest = bytes.get(*written..).unwrap_or_default();
             let step = async {
-                if rest.is_empty() {
-                    self.stream.flush().await.map(|()| None)
-                } else {
-                    self.stream.write(rest).await.map(Some)
+                match rest.is_empty() {
+                    true => self.stream.flush().await.map(|()| None),
+                    false => self.stream.write(rest).await.map(Some),
                 }
             };
             tokio::select! {
                 biased;
                 step = step => match step? {
-                    None => break,
+                    None => return Ok(()),
                     Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Some(taken) => {
-                        written += taken;
-                        progress = None;
+                        *written += taken;
+                        stuck_since = None;
                     }
                 },
                 () = sleep(GLANCE) => {
-                    let since = *progress.get_or_insert_with(Instant::now);
+                    let since = *stuck_since.get_or_insert_with(Instant::now);
                     if unwanted() || since.elapsed() >= STALLED {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data"));
                     }
                 }
             }
         }
-        out.clear();
-        Ok(())
     }
 
     /// A last word: it may get lost.

@@ -51,6 +51,10 @@ impl Outbound {
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
+    /// Only this much was written: the rest comes first if anything is said at all any more.
+    pub(crate) fn written(&mut self, bytes: usize) {
+        self.buffer.drain(..bytes.min(self.buffer.len()));
+    }
     /// All was written. A buffer that was needed stays, one that was not is given back.
     pub(crate) fn clear(&mut self) {
         let used = self.buffer.len();
