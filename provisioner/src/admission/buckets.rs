@@ -116,6 +116,30 @@ mod tests {
         assert!(buckets.take(&2, 2, at(500)), "another key has its own bucket");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn in_no_span_of_time_does_a_key_get_more_than_a_burst_and_its_rate(
+            rate in 1_u32..20,
+            steps in proptest::collection::vec(0_u64..700, 1..200),
+        ) {
+            let buckets = Buckets::new(10);
+            let mut now = 5_000_000;
+            let mut granted = Vec::new();
+            for step in steps {
+                now += step;
+                if buckets.take(&1, rate, Timestamp(now)) {
+                    granted.push(now);
+                }
+            }
+            for (i, from) in granted.iter().enumerate() {
+                for (j, to) in granted.iter().enumerate().skip(i) {
+                    let most = u64::from(rate) * 1000 + (to - from) * u64::from(rate);
+                    proptest::prop_assert!((j - i + 1) as u64 * 1000 <= most);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_rate_of_zero_is_unlimited() {
         let buckets = Buckets::new(10);

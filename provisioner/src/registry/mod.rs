@@ -20,8 +20,8 @@ pub(crate) mod thing_groups;
 pub(crate) mod thing_types;
 pub(crate) mod things;
 
-pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
 pub(crate) use attributes::{Attributes, updated as updated_attributes};
+pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
 pub use certificates::RegisterCertificate;
 pub use page::{Page, PageRequest};
 pub use templates::CreateTemplate;
