@@ -265,9 +265,9 @@ mod tests {
         let kept_for = Duration::from_secs(60);
         let options = Options { attempts_kept: 700, attempts_kept_for: kept_for, ..Options::default() };
         let registry = Registry::open(directory.path(), options, clock.clone()).await.unwrap();
-        let log = AttemptLog::open(registry.clone()).await.unwrap();
-        log.shelf.write((0..2000).map(|_| attempt(1_000_000)).collect()).await;
-        log.shelf.write((0..100).map(|_| attempt(1_030_000)).collect()).await;
+        let shelf = Shelf { registry: registry.clone(), sequencer: Sequencer::starting_at(1) };
+        shelf.write((0..2000).map(|_| attempt(1_000_000)).collect()).await;
+        shelf.write((0..100).map(|_| attempt(1_030_000)).collect()).await;
         let all = KeyRange::prefix(&[]);
         let stored = async || {
             let rows =
@@ -275,15 +275,14 @@ mod tests {
             rows.iter().map(|(key, _)| sequence(key).unwrap()).collect::<Vec<u64>>()
         };
         assert_eq!(stored().await.len(), 2100);
-        log.shelf.trim().await.unwrap();
+        shelf.trim().await.unwrap();
         assert_eq!(stored().await, (1401..=2100).collect::<Vec<u64>>());
         clock.set(Timestamp(1_060_001));
-        log.shelf.trim().await.unwrap();
+        shelf.trim().await.unwrap();
         assert_eq!(stored().await, (2001..=2100).collect::<Vec<u64>>());
         clock.set(Timestamp(9_000_000));
-        log.shelf.trim().await.unwrap();
+        shelf.trim().await.unwrap();
         assert_eq!(stored().await, [2100]);
-        log.close().await;
         let again = AttemptLog::open(registry.clone()).await.unwrap();
         assert_eq!(again.shelf.sequencer.next(), 2101);
     }
