@@ -54,6 +54,8 @@ reasons! {
     CertificateNotRegistered = "DEVICE_CERTIFICATE_NOT_REGISTERED",
     /// A registered CA has the issuer's name, but its key did not sign this certificate.
     IssuerImpostor = "ISSUER_SIGNATURE_MISMATCH",
+    /// The certificate is a registered one with another value of its signature, and so another id.
+    CertificateAltered = "DEVICE_CERTIFICATE_ALTERED",
     /// The certificate is INACTIVE.
     CertificateInactive = "DEVICE_CERTIFICATE_INACTIVE",
     /// The certificate is REVOKED.

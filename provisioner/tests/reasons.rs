@@ -6,6 +6,8 @@
     reason = "a failed unwrap is a failed test"
 )]
 mod support;
+#[path = "../../certs/tests/support/twin.rs"]
+mod twin;
 
 use jitp_certs::{Attribute, Authority, KeyKind, Validity};
 use jitp_provisioner::names::TemplateName;
@@ -571,4 +573,17 @@ async fn a_stored_template_that_stricter_options_refuse_is_invalid_and_heals_wit
     site.pass(1000);
     site.admitted(&device).await;
     assert_eq!(site.things_of(&device).await, ["gw-pump-1"]);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_does_not_come_back_with_the_twin_of_its_signature() {
+    let site = Site::new().await;
+    let ca = authority("Plant");
+    site.register(&ca, Some(&plain())).await;
+    let device = Device::new(&ca, "pump-1");
+    site.admitted(&device).await;
+    site.registry().update_certificate(device.id, CertificateStatus::Revoked).await.unwrap();
+    let der = twin::with_twin_signature(&device.der);
+    let altered = Device { id: jitp_certs::CertificateId::of_der(&der), der, ..device };
+    assert_not_registered(&site, &altered, ReasonCode::CertificateAltered).await;
 }

@@ -127,6 +127,16 @@ impl Run<'_> {
         let Some(record) = record else {
             let candidates = self.inner.cas.with_subject(tx, self.leaf.issuer()).await?;
             let ca = choose(self.leaf, &candidates, &self.visit.sent, now)?;
+            if let Some(twin) = certificates::twin(tx, self.leaf).await? {
+                let message = format!(
+                    "the certificate is {twin} with another value of its signature: someone has altered it, and the \
+                     status of {twin} is what counts"
+                );
+                return Err(Halt::from((
+                    Cause::new(ReasonCode::CertificateAltered, message),
+                    ca.record.certificate_id,
+                )));
+            }
             may_register(ca, now).map_err(|cause| (cause, ca.record.certificate_id))?;
             return Ok(Issuer::Found { ca: ca.clone(), is_new: true });
         };

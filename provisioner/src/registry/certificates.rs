@@ -53,7 +53,7 @@ pub(crate) async fn register(tx: &mut Tx, request: &RegisterCertificate) -> Resu
             hint: ": it is registered or provisioned".into(),
         });
     }
-    insert(tx, &certificate, ca.as_ref(), request.status)
+    insert(tx, &certificate, ca.as_ref(), request.status).await
 }
 
 /// The one registered CA that signed a certificate and may register more.
@@ -109,7 +109,7 @@ pub(crate) async fn insert_pending(
     let id = certificate.id();
     let record = match tx.get::<CertificateRecord>(&id).await? {
         Some(known) => known,
-        None => insert(tx, certificate, Some(ca), CertificateStatus::PendingActivation)?,
+        None => insert(tx, certificate, Some(ca), CertificateStatus::PendingActivation).await?,
     };
     if let (CertificateStatus::PendingActivation, Some(ca)) = (record.status, record.ca_certificate_id) {
         tx.record(Change::CertificateRegistered {
@@ -122,13 +122,30 @@ pub(crate) async fn insert_pending(
     Ok(record)
 }
 
-fn insert(
+/// Another registered certificate with the same signed part: this one with another value of its signature, under another
+/// id. ECDSA has two valid signatures for each; whoever holds a certificate can compute the other.
+pub(crate) async fn twin(tx: &mut Tx, certificate: &Certificate) -> Result<Option<CertificateId>> {
+    let Some(row) = tx.row(Table::CertificatesBySignedPart, &certificate.signed_part_digest()).await? else {
+        return Ok(None);
+    };
+    let bytes = row.try_into().map_err(|_| {
+        RegistryError::Internal(format!("the index of certificate {} is damaged", certificate.id()))
+    })?;
+    Ok(Some(CertificateId::from_bytes(bytes)).filter(|id| *id != certificate.id()))
+}
+
+async fn insert(
     tx: &mut Tx,
     certificate: &Certificate,
     ca: Option<&CaCertificateRecord>,
     status: CertificateStatus,
 ) -> Result<CertificateRecord> {
     let id = certificate.id();
+    if let Some(twin) = twin(tx, certificate).await? {
+        return Err(RegistryError::CertificateConflict(format!(
+            "certificate {id} is certificate {twin} with another value of its signature: use that one"
+        )));
+    }
     let record = CertificateRecord {
         certificate_id: id,
         pem: certificate.to_pem(),
@@ -142,6 +159,8 @@ fn insert(
         last_error: None,
     };
     tx.put(&record)?;
+    let signed_part = certificate.signed_part_digest().to_vec();
+    tx.put_row(Table::CertificatesBySignedPart, signed_part, id.as_bytes().to_vec());
     if let Some(ca) = ca {
         tx.put_row(Table::CertificatesByCa, by_ca_key(ca.certificate_id, id), Vec::new());
     }
@@ -228,6 +247,9 @@ pub(crate) async fn delete(tx: &mut Tx, id: CertificateId, force: bool) -> Resul
         policy_attachments::detach(tx, &policy, &target).await?;
     }
     tx.delete::<CertificateRecord>(&id);
+    let certificate = Certificate::from_pem(&record.pem)
+        .map_err(|e| RegistryError::Internal(format!("the stored certificate {id} cannot be read: {e}")))?;
+    tx.delete_row(Table::CertificatesBySignedPart, certificate.signed_part_digest().to_vec());
     if let Some(ca) = record.ca_certificate_id {
         tx.delete_row(Table::CertificatesByCa, by_ca_key(ca, id));
     }

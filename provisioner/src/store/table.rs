@@ -39,6 +39,8 @@ tables! {
     Certificates = "certificates",
     /// CA certificate id, certificate id → nothing.
     CertificatesByCa = "certificates-by-ca",
+    /// SHA-256 of a certificate's signed part → certificate id.
+    CertificatesBySignedPart = "certificates-by-signed-part",
     /// name → record.
     Things = "things",
     /// thing type, thing → nothing.
