@@ -17,12 +17,9 @@ mod reason;
 pub mod records;
 pub mod registry;
 mod simulate;
-#[allow(dead_code)]
 pub mod store;
-#[allow(dead_code)]
 mod stored;
 mod transact;
-#[allow(dead_code)]
 mod tx;
 
 pub use admission::budget::CaBudget;

@@ -177,16 +177,7 @@ impl Tx {
             return Ok(None);
         }
         let store = Arc::clone(&self.store);
-        store.commit(self.into_batch(true)?).await.map(Some)
-    }
-    /// Commits without waiting: durable soon, lost if the process dies before. What was read is not expected to be
-    /// unchanged, so this is for rows that no rule depends on.
-    pub(crate) fn commit_later(self) -> std::result::Result<(), StoreError> {
-        if self.is_idle() {
-            return Ok(());
-        }
-        let store = Arc::clone(&self.store);
-        store.commit_later(self.into_batch(false)?)
+        store.commit(self.into_batch()?).await.map(Some)
     }
 
     fn own_writes(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = (&Key, &Option<Vec<u8>>)> {
@@ -212,23 +203,20 @@ impl Tx {
         }
         rows.into_iter().collect()
     }
-    fn into_batch(self, expecting: bool) -> std::result::Result<Batch, StoreError> {
+    fn into_batch(self) -> std::result::Result<Batch, StoreError> {
         let changes = encode_changes(self.now, &self.changes)?;
         let writes =
             self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
-        let mut expectations = Vec::new();
-        if expecting {
-            let reads = self.reads.into_iter().map(|((table, key), row)| Expectation::Revision {
-                table,
-                key,
-                revision: row.map(|r| r.revision),
-            });
-            let prefixes = self
-                .prefixes
-                .into_iter()
-                .map(|((table, prefix), (rows, newest))| Expectation::Prefix { table, prefix, rows, newest });
-            expectations = reads.chain(prefixes).collect();
-        }
+        let reads = self.reads.into_iter().map(|((table, key), row)| Expectation::Revision {
+            table,
+            key,
+            revision: row.map(|r| r.revision),
+        });
+        let prefixes = self
+            .prefixes
+            .into_iter()
+            .map(|((table, prefix), (rows, newest))| Expectation::Prefix { table, prefix, rows, newest });
+        let expectations = reads.chain(prefixes).collect();
         Ok(Batch { expectations, writes, changes })
     }
 }

@@ -1,4 +1,12 @@
 //! What is found after a crash, or in a directory that is not as it was left. One scenario per file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a failed unwrap is a failed test"
+)]
 mod a_copied_directory_opens_with_every_commit;
 mod a_damaged_directory_is_refused_with_what_to_do;
 mod a_full_disk_stops_writing_and_not_reading;

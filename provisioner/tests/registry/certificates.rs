@@ -95,3 +95,28 @@ async fn a_certificate_is_deleted_only_when_nothing_hangs_on_it() {
     assert!(registry.list_targets_for_policy(&policy, &first(9)).await.unwrap().items.is_empty());
     registry.delete_policy(&policy).await.unwrap();
 }
+
+/// Anyone who holds a certificate can give an ECDSA signature a twin that verifies as well, and so the certificate
+/// another id.
+#[tokio::test]
+async fn the_same_content_under_another_signature_is_no_other_certificate() {
+    let fixture = Fixture::new().await;
+    let device = leaf(&authority("Elsewhere"), "d");
+    let mut other = device.der().to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    let twin = jitp_certs::Certificate::from_der(&other).unwrap();
+    assert_ne!(twin.id(), device.id());
+    let register = async |certificate: &jitp_certs::Certificate| {
+        let request = RegisterCertificate {
+            certificate: certificate.to_pem(),
+            of_ca: false,
+            ca_certificate: None,
+            status: Revoked,
+        };
+        fixture.registry.register_certificate(request).await
+    };
+    register(&device).await.unwrap();
+    assert_eq!(kind(register(&twin).await), "CC");
+    fixture.registry.delete_certificate(device.id(), false).await.unwrap();
+    register(&twin).await.unwrap();
+}

@@ -9,8 +9,11 @@ use std::sync::Arc;
 pub(crate) struct DiskGuard {
     watched: PathBuf,
     min_free: u64,
-    free: Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>,
+    free: Arc<FreeSpace>,
 }
+
+/// Finds out how many bytes may still be written to the disk that holds a path.
+type FreeSpace = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
 
 impl DiskGuard {
     /// Refuses to write when fewer than `min_free` bytes would be left of what `free` finds.
