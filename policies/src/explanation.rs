@@ -129,7 +129,7 @@ pub(crate) fn describe(permissions: &Permissions) -> Value {
         let actions = rule.actions_in_force(values);
         match rule.patterns(values) {
             Some(patterns) if can_match(permissions, rule, actions, &patterns) => {
-                let member = if rule.inverted { "not_resources" } else { "resources" };
+                let member = if rule.inverted { "notResources" } else { "resources" };
                 insert(&mut object, "actions", actions.iter().map(Action::name).collect());
                 insert(&mut object, member, patterns.iter().map(ToString::to_string).collect());
                 applicable.push(object);
@@ -141,7 +141,7 @@ pub(crate) fn describe(permissions: &Permissions) -> Value {
             }
         }
     }
-    json!({ "statements": applicable, "not_applicable": not_applicable })
+    json!({ "statements": applicable, "notApplicable": not_applicable })
 }
 
 /// Whether there is any request that the statement applies to.

@@ -147,7 +147,7 @@ impl Permissions {
     /// and every other one with the reason why it does not apply.
     ///
     /// `{"statements": [{"policy", "version", "sid", "index", "effect", "actions": […], "resources": […]}],
-    /// "not_applicable": [{"policy", "version", "sid", "index", "effect", "reason"}]}`; `not_resources` in place of
+    /// "notApplicable": [{"policy", "version", "sid", "index", "effect", "reason"}]}`; `notResources` in place of
     /// `resources` for `NotResource`; `sid` is null if there is none.
     pub fn describe(&self) -> serde_json::Value {
         crate::explanation::describe(self)

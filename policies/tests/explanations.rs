@@ -110,10 +110,10 @@ fn permissions_are_described_after_substitution() {
                     "actions": ["iot:Publish", "iot:Receive"], "resources": [format!("{prefix}topic/dev/pump-1/*")],
                 })),
                 with(statement(2, None, "Deny"), json!({
-                    "actions": ["iot:Publish"], "not_resources": [format!("{prefix}topic/dev/*")],
+                    "actions": ["iot:Publish"], "notResources": [format!("{prefix}topic/dev/*")],
                 })),
             ],
-            "not_applicable": [
+            "notApplicable": [
                 with(statement(0, Some("connect"), "Allow"), json!({
                     "reason": "condition Bool iot:Connection.Thing.IsAttached is false: the value is `false`, \
                                the policy has `true`",

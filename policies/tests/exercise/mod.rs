@@ -16,10 +16,10 @@ pub fn document(text: &str) {
                 names.into_iter().flatten().for_each(|name| request(&permissions, name));
                 let described = permissions.describe();
                 let is_list = |name: &str| described.get(name).is_some_and(serde_json::Value::is_array);
-                assert!(is_list("statements") && is_list("not_applicable"));
+                assert!(is_list("statements") && is_list("notApplicable"));
                 let reason =
                     |statement: &serde_json::Value| statement.get("reason").is_some_and(|it| it != "");
-                let unused = described.get("not_applicable").and_then(serde_json::Value::as_array);
+                let unused = described.get("notApplicable").and_then(serde_json::Value::as_array);
                 assert!(unused.is_some_and(|unused| unused.iter().all(reason)), "{described}");
             }
         }
