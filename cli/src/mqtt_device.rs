@@ -33,7 +33,7 @@ pub struct Device {
 
 /// How the first contact ended, when it was not an error of the network.
 pub enum Contact {
-    Accepted(Device),
+    Accepted(Box<Device>),
     /// The broker answered CONNECT with this.
     Refused(ConnectReturnCode),
     /// The broker closed without an answer.
@@ -72,7 +72,7 @@ impl Device {
             }
         };
         match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(None)) => Ok(Contact::Accepted(Self { client, events })),
+            Ok(Ok(None)) => Ok(Contact::Accepted(Box::new(Self { client, events }))),
             Ok(Ok(Some(contact))) => Ok(contact),
             Ok(Err(error)) => Err(error),
             Err(_) => bail!("the broker did not answer CONNECT within {patience:?}"),
@@ -109,7 +109,7 @@ impl Device {
     }
 
     /// Says goodbye and waits until it is on its way.
-    pub async fn disconnect(mut self) -> anyhow::Result<()> {
+    pub async fn disconnect(mut self: Box<Self>) -> anyhow::Result<()> {
         self.client.disconnect().await?;
         let flush = async { while self.events.poll().await.is_ok() {} };
         let _ = tokio::time::timeout(Duration::from_secs(2), flush).await;

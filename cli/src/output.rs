@@ -31,6 +31,9 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<Exit> 
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     table.add_rows(rows);
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     text(&format!("{}\n", table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")))
 }
 
@@ -60,12 +63,16 @@ pub fn optional(value: &Value, name: &str) -> Option<String> {
     }
 }
 
+/// RFC 3339 with milliseconds, so that times line up.
+const TIME: &[time::format_description::FormatItem<'_>] =
+    time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
 /// A time of a reply (epoch seconds) as text.
 pub fn time(value: &Value, name: &str) -> Option<String> {
     let seconds = value.get(name)?.as_f64()?;
     let moment =
         time::OffsetDateTime::from_unix_timestamp_nanos((seconds * 1e3).round() as i128 * 1_000_000).ok()?;
-    moment.format(&time::format_description::well_known::Rfc3339).ok()
+    moment.format(TIME).ok()
 }
 
 /// Prints an error with its causes to standard error.

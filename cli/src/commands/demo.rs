@@ -180,7 +180,7 @@ impl<'a> Stage<'a> {
     }
 
     /// An operator's client, provisioned the same way, that listens to everything.
-    async fn watch(&self, staff: &Authority) -> anyhow::Result<Device> {
+    async fn watch(&self, staff: &Authority) -> anyhow::Result<Box<Device>> {
         let issued = self.device(staff, "watcher", "watcher")?;
         let Contact::Accepted(mut watcher) = self.connect(&issued, "watcher").await? else {
             bail!("the operator's client was not let in");

@@ -165,18 +165,15 @@ async fn connect(global: &Global, args: &Connect) -> anyhow::Result<Exit> {
         private_key: &private_key,
     };
     let report = Report { json: global.json };
+    let why = format!("the operator sees why: jitp attempts --client-id {client_id}");
     let device = match Device::connect(&identity, Duration::from_secs(15)).await? {
         Contact::Accepted(device) => device,
         Contact::Refused(code) => {
-            report.line(
-                "refused",
-                &format!("{code:?}"),
-                "the operator sees why: jitp attempts --client-id",
-            )?;
+            report.line("refused", &format!("{code:?}"), &why)?;
             return Ok(Exit::Denied);
         }
-        Contact::Closed(why) => {
-            report.line("closed", &why, "no CONNACK; the operator sees why: jitp attempts --client-id")?;
+        Contact::Closed(how) => {
+            report.line("closed", &how, &format!("no CONNACK; {why}"))?;
             return Ok(Exit::Denied);
         }
     };
@@ -185,7 +182,7 @@ async fn connect(global: &Global, args: &Connect) -> anyhow::Result<Exit> {
 }
 
 /// Subscribes, publishes, waits for each answer in turn, then stays as long as asked.
-async fn converse(args: &Connect, mut device: Device, report: &Report) -> anyhow::Result<Exit> {
+async fn converse(args: &Connect, mut device: Box<Device>, report: &Report) -> anyhow::Result<Exit> {
     let mut exit = Exit::Success;
     for filter in &args.filters {
         device.subscribe(filter).await?;

@@ -106,9 +106,49 @@ async fn against(
         output::line(&format!("\nit would fail: {}", failure_text(failure)))?;
     }
     if let Some(permissions) = reply.get("permissions") {
-        output::line(&format!("\nthe device could\n{permissions:#}"))?;
+        output::text(&permissions_text(permissions))?;
     }
     Ok(exit)
+}
+
+/// Effective permissions, a statement a paragraph: what, on what, and whose.
+fn permissions_text(permissions: &Value) -> String {
+    let list = |name| permissions.get(name).and_then(Value::as_array).into_iter().flatten();
+    let words = |statement: &Value, name: &str| -> Vec<String> {
+        let items = statement.get(name).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut text = String::from("\nthe device could\n");
+    if list("statements").next().is_none() {
+        text.push_str("  do nothing\n");
+    }
+    for statement in list("statements") {
+        let effect = if output::member(statement, "effect") == "Deny" { "never " } else { "" };
+        text.push_str(&format!("  {effect}{}\n", words(statement, "actions").join(", ")));
+        for (label, name) in [("on", "resources"), ("on anything but", "notResources")] {
+            for resource in words(statement, name) {
+                text.push_str(&format!("    {label} {resource}\n"));
+            }
+        }
+        text.push_str(&format!("    by {}\n", source(statement)));
+    }
+    for statement in list("notApplicable") {
+        text.push_str(&format!(
+            "  not used: {}: {}\n",
+            source(statement),
+            output::member(statement, "reason")
+        ));
+    }
+    text
+}
+
+fn source(statement: &Value) -> String {
+    let named = match output::optional(statement, "sid") {
+        Some(sid) => format!("statement {sid:?}"),
+        None => format!("statement {}", output::member(statement, "index")),
+    };
+    let (policy, version) = (output::member(statement, "policy"), output::member(statement, "version"));
+    format!("{named} of policy {policy} version {version}")
 }
 
 fn failure_text(failure: &Value) -> String {
