@@ -1,4 +1,5 @@
 //! A `jitp serve` process.
+use crate::patience::PATIENCE;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -6,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::time::Instant;
 
 /// The path of the binary, built once per test process with the tests' own profile.
 #[expect(clippy::panic, reason = "tests that cannot build their subject have nothing to return")]
@@ -24,6 +23,14 @@ fn build() -> anyhow::Result<PathBuf> {
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     if !cfg!(debug_assertions) {
         command.arg("--release");
+    }
+    // What cargo tells this test about its own package would make the other cargo build some packages again.
+    for (name, _) in std::env::vars_os() {
+        let own =
+            |text: &str| ["CARGO_MANIFEST", "CARGO_PKG_", "CARGO_CRATE_"].iter().any(|p| text.starts_with(p));
+        if name.to_str().is_some_and(own) {
+            command.env_remove(name);
+        }
     }
     let output = command.stderr(Stdio::inherit()).output().context("cargo does not start")?;
     ensure!(output.status.success(), "cargo build failed");
@@ -44,6 +51,20 @@ pub struct BrokerOptions {
     pub config: Option<String>,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
+    /// Where the data directory is, instead of a fresh one.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl BrokerOptions {
+    /// With further arguments of `jitp serve`.
+    pub fn arguments(arguments: &[&str]) -> Self {
+        Self { arguments: arguments.iter().map(|text| (*text).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// With the text of a configuration file.
+    pub fn config(text: &str) -> Self {
+        Self { config: Some(text.to_owned()), ..Self::default() }
+    }
 }
 
 /// A running `jitp serve`; killed when dropped.
@@ -54,7 +75,7 @@ pub struct Broker {
     data_dir: PathBuf,
     options: BrokerOptions,
     log: Arc<Mutex<String>>,
-    _directory: Arc<tempfile::TempDir>,
+    directory: Arc<tempfile::TempDir>,
 }
 
 /// A command that ended.
@@ -82,10 +103,26 @@ impl Broker {
         Self::start_with(BrokerOptions::default())
     }
 
-    /// Starts in a fresh directory and waits for the ready line.
+    /// Starts in a fresh directory (or the one given) and waits for the ready line.
     pub fn start_with(options: BrokerOptions) -> anyhow::Result<Self> {
         let directory = Arc::new(tempfile::tempdir()?);
-        Self::launch(directory.path().join("data"), directory, options)
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| directory.path().join("data"));
+        Self::launch(data_dir, directory, options)
+    }
+
+    /// Starts where that must fail; returns how it ended. Fails if the broker becomes ready.
+    pub fn refused(options: BrokerOptions) -> anyhow::Result<Finished> {
+        let directory = tempfile::tempdir()?;
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| directory.path().join("data"));
+        let mut starting = Starting::new(&data_dir, directory.path(), &options)?;
+        let line = starting.lines.recv_timeout(PATIENCE);
+        if line.is_ok() {
+            starting.child.kill()?;
+        }
+        let status = starting.child.wait()?;
+        ensure!(line.is_err(), "it started: {line:?}");
+        let _ = starting.logged.join();
+        Ok(Finished { code: status.code(), stdout: String::new(), stderr: text(&starting.log) })
     }
 
     fn launch(
@@ -93,34 +130,16 @@ impl Broker {
         directory: Arc<tempfile::TempDir>,
         options: BrokerOptions,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(jitp());
-        command.args(["serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
-        if let Some(text) = &options.config {
-            let file = directory.path().join("config.toml");
-            std::fs::write(&file, text)?;
-            command.arg("--config").arg(file);
-        }
-        command.args(&options.arguments).envs(options.environment.iter().map(|(k, v)| (k, v)));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no standard output")?;
-        let stderr = child.stderr.take().context("no standard error")?;
-        let log = Arc::new(Mutex::new(String::new()));
-        let sink = log.clone();
-        std::thread::spawn(move || collect(stderr, &sink));
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            use std::io::BufRead;
-            for line in std::io::BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let Ok(line) = receiver.recv_timeout(PATIENCE) else {
+        let Starting { mut child, lines, log, logged } =
+            Starting::new(&data_dir, directory.path(), &options)?;
+        let Ok(line) = lines.recv_timeout(PATIENCE) else {
             let _ = child.kill();
             let status = child.wait()?;
+            let _ = logged.join();
             bail!("no ready line ({status}): {}", text(&log));
         };
         let (mqtt, api) = parse_ready(&line)?;
-        Ok(Self { child, mqtt, api, data_dir, options, log, _directory: directory })
+        Ok(Self { child, mqtt, api, data_dir, options, log, directory })
     }
 
     /// Where devices connect.
@@ -151,6 +170,23 @@ impl Broker {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         text(&self.log)
+    }
+
+    /// Waits until it has logged something.
+    pub fn wait_for_log(&self, what: &str, logged: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while !logged(&self.log()) {
+            ensure!(started.elapsed() < PATIENCE, "the log lacks {what}: {}", self.log());
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Starts a `jitp` command against this broker that goes on.
+    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Running> {
+        let mut command = Command::new(jitp());
+        command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
+        Running::start(command)
     }
 
     /// Runs `jitp` against this broker.
@@ -209,10 +245,88 @@ impl Broker {
     /// Starts again over the same data directory, after [`Broker::kill`] or [`Broker::terminate`].
     pub fn restart(self) -> anyhow::Result<Self> {
         let (data_dir, directory, options) =
-            (self.data_dir.clone(), self._directory.clone(), self.options.clone());
+            (self.data_dir.clone(), self.directory.clone(), self.options.clone());
         drop(self);
         Self::launch(data_dir, directory, options)
     }
+
+    /// [`Broker::restart`] with other options; the data directory stays.
+    pub fn restart_with(self, options: BrokerOptions) -> anyhow::Result<Self> {
+        let (data_dir, directory) = (self.data_dir.clone(), self.directory.clone());
+        drop(self);
+        Self::launch(data_dir, directory, options)
+    }
+}
+
+/// A process that may become a broker.
+struct Starting {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    log: Arc<Mutex<String>>,
+    logged: std::thread::JoinHandle<()>,
+}
+
+impl Starting {
+    fn new(data_dir: &Path, directory: &Path, options: &BrokerOptions) -> anyhow::Result<Self> {
+        let mut command = Command::new(jitp());
+        command.args(["serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        if let Some(text) = &options.config {
+            let file = directory.join("config.toml");
+            std::fs::write(&file, text)?;
+            command.arg("--config").arg(file);
+        }
+        command.args(&options.arguments).envs(options.environment.iter().map(|(k, v)| (k, v)));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let sink = log.clone();
+        let logged = std::thread::spawn(move || collect(stderr, &sink));
+        let lines = lines(child.stdout.take().context("no standard output")?);
+        Ok(Self { child, lines, log, logged })
+    }
+}
+
+/// A command that goes on; killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let lines = lines(child.stdout.take().context("no standard output")?);
+        Ok(Self { child, lines })
+    }
+
+    /// The next line of its standard output.
+    pub fn line(&self) -> anyhow::Result<String> {
+        self.lines.recv_timeout(PATIENCE).context("no further line")
+    }
+
+    /// The next line of its standard output, if one is there already.
+    pub fn line_at_hand(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::BufRead;
+        for line in std::io::BufReader::new(from).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    receiver
 }
 
 impl Drop for Broker {
@@ -232,12 +346,16 @@ fn finish(mut command: Command) -> anyhow::Result<Finished> {
     })
 }
 
-/// Runs `jitp` without a broker, in a directory.
 impl Finished {
-    /// Runs `jitp` in `directory`.
+    /// Runs `jitp` in a directory, without a broker and without the environment's access keys.
     pub fn of(directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(jitp());
-        command.args(arguments).current_dir(directory);
+        command.args(arguments).current_dir(directory).env("HOME", directory);
+        for name in
+            ["JITP_ACCESS_KEY_ID", "JITP_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        {
+            command.env_remove(name);
+        }
         finish(command)
     }
 }

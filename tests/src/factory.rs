@@ -1,7 +1,7 @@
 //! A factory: a CA, its registration, and the devices that it makes.
 use crate::Broker;
 use anyhow::Context;
-use jitp_certs::{Attribute, Authority, Issued, KeyKind, LeafRequest, Validity};
+use jitp_certs::{Attribute, Authority, Certificate, Issued, KeyKind, LeafRequest, PrivateKeyPem, Validity};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,11 +23,18 @@ pub struct DeviceFiles {
     /// The certificate and key.
     pub issued: Issued,
     /// PEM file of the leaf.
-    pub certificate: PathBuf,
+    pub certificate_file: PathBuf,
     /// PEM file of the leaf and its CA.
-    pub chain: PathBuf,
+    pub chain_file: PathBuf,
     /// PEM file of the key.
-    pub private_key: PathBuf,
+    pub key_file: PathBuf,
+}
+
+impl std::ops::Deref for DeviceFiles {
+    type Target = Issued;
+    fn deref(&self) -> &Issued {
+        &self.issued
+    }
 }
 
 impl DeviceFiles {
@@ -47,6 +54,15 @@ impl Factory {
     pub fn with_validity(name: &str, validity: Validity) -> anyhow::Result<Self> {
         let authority =
             Authority::create(&[(Attribute::CommonName, name.into())], validity, KeyKind::EcP256)?;
+        Self::of(authority)
+    }
+
+    /// A CA that exists already.
+    pub fn from_pem(certificate: &str, private_key: &str) -> anyhow::Result<Self> {
+        Self::of(Authority::from_pem(certificate, private_key)?)
+    }
+
+    fn of(authority: Authority) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         std::fs::write(directory.path().join("ca.pem"), authority.certificate().to_pem())?;
         std::fs::write(directory.path().join("ca.key"), authority.private_key().expose())?;
@@ -103,13 +119,37 @@ impl Factory {
         subject: Vec<(Attribute, String)>,
         validity: Validity,
     ) -> anyhow::Result<DeviceFiles> {
-        let issued = self.authority.issue_device(&LeafRequest { subject, validity, key: KeyKind::EcP256 })?;
+        self.files(self.authority.issue_device(&LeafRequest { subject, validity, key: KeyKind::EcP256 })?)
+    }
+
+    /// Devices `PREFIX-0`, `PREFIX-1` … that all have the same key, which makes them quick to make; no files.
+    pub fn devices(&self, prefix: &str, count: usize) -> anyhow::Result<Vec<Issued>> {
+        let key = PrivateKeyPem::generate(KeyKind::EcP256)?;
+        let validity = Validity { not_before: now() - DAY, not_after: now() + 300 * DAY };
+        let issue = |number| {
+            let subject = vec![(Attribute::CommonName, format!("{prefix}-{number}"))];
+            let request = LeafRequest { subject, validity, key: KeyKind::EcP256 };
+            Ok(self.authority.issue_device_for_key(&request, key.expose())?)
+        };
+        (0..count).map(issue).collect()
+    }
+
+    /// A device whose certificate was made elsewhere.
+    pub fn foreign_device(&self, certificate: &str, private_key: &str) -> anyhow::Result<DeviceFiles> {
+        self.files(Issued {
+            certificate: Certificate::from_pem(certificate)?,
+            private_key: PrivateKeyPem::from_pem(private_key)?,
+        })
+    }
+
+    fn files(&self, issued: Issued) -> anyhow::Result<DeviceFiles> {
         let id = issued.certificate.id();
         let pem = issued.certificate.to_pem();
         Ok(DeviceFiles {
-            certificate: self.file(&format!("{id}.pem"), &pem)?,
-            chain: self.file(&format!("{id}.chain.pem"), &(pem + &self.authority.certificate().to_pem()))?,
-            private_key: self.file(&format!("{id}.key"), issued.private_key.expose())?,
+            certificate_file: self.file(&format!("{id}.pem"), &pem)?,
+            chain_file: self
+                .file(&format!("{id}.chain.pem"), &(pem + &self.authority.certificate().to_pem()))?,
+            key_file: self.file(&format!("{id}.key"), issued.private_key.expose())?,
             issued,
         })
     }

@@ -2,10 +2,20 @@
 //!
 //! Everything here goes through the program's own doors: its command line, its ports, its files.
 
+mod api;
 mod broker;
 mod factory;
+mod patience;
+mod plant;
+mod shared;
+mod watcher;
 pub mod wire;
 
-pub use broker::{Broker, BrokerOptions, Finished, jitp};
+pub use api::{Api, Reply};
+pub use broker::{Broker, BrokerOptions, Finished, Running, jitp};
 pub use factory::{DeviceFiles, Factory, now};
+pub use patience::{PATIENCE, eventually};
+pub use plant::{OPEN_TEMPLATE, POLICY, Plant, TEMPLATE, edited};
+pub use shared::Shared;
+pub use watcher::{Message, Watcher};
 pub use wire::{Frame, Wire};

@@ -1,19 +1,19 @@
 //! The thinnest client there is: TLS and hand-made packets, so that a test sees and sends exactly what it means to.
-use crate::{Broker, DeviceFiles};
+use crate::Broker;
+use crate::patience::PATIENCE;
 use anyhow::{Context, bail, ensure};
+use jitp_certs::Issued;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A TLS configuration for a device: trusts the broker, shows `certificate` (PEM, leaf first).
 pub fn tls(server_ca: &str, identity: Option<(&str, &str)>) -> anyhow::Result<ClientConfig> {
@@ -27,9 +27,19 @@ pub fn tls(server_ca: &str, identity: Option<(&str, &str)>) -> anyhow::Result<Cl
         .with_root_certificates(roots);
     let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-    let mut config = builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    // Not `with_client_auth_cert`: that would refuse to send some of the certificates that the broker must judge.
+    let key =
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    let identity = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    let mut config = builder.with_client_cert_resolver(Arc::new(identity));
     config.resumption = Resumption::in_memory_sessions(4);
     Ok(config)
+}
+
+/// [`tls`] for a device that sends its leaf alone.
+pub fn device_tls(broker: &Broker, device: &Issued) -> anyhow::Result<Arc<ClientConfig>> {
+    let identity = (device.certificate.to_pem(), device.private_key.expose());
+    Ok(Arc::new(tls(&broker.server_ca()?, Some((&identity.0, identity.1)))?))
 }
 
 /// A connection of bytes.
@@ -66,10 +76,8 @@ impl Frame {
 
 impl Wire {
     /// TCP and TLS as this device, no MQTT yet.
-    pub async fn open(broker: &Broker, device: &DeviceFiles) -> anyhow::Result<Self> {
-        let certificate = device.issued.certificate.to_pem();
-        let config = tls(&broker.server_ca()?, Some((&certificate, device.issued.private_key.expose())))?;
-        Self::open_with(broker.mqtt(), Arc::new(config)).await
+    pub async fn open(broker: &Broker, device: &Issued) -> anyhow::Result<Self> {
+        Self::open_with(broker.mqtt(), device_tls(broker, device)?).await
     }
 
     /// TCP and TLS with a configuration of its own.
@@ -81,26 +89,23 @@ impl Wire {
     }
 
     /// Connects with MQTT 3.1.1 and returns the broker's answer.
-    pub async fn connect(
-        broker: &Broker,
-        device: &DeviceFiles,
-        client_id: &str,
-    ) -> anyhow::Result<(Self, Frame)> {
+    pub async fn connect(broker: &Broker, device: &Issued, client_id: &str) -> anyhow::Result<(Self, Frame)> {
         Self::connect_as(broker, device, &connect(4, client_id)).await
     }
 
     /// Connects with MQTT 5 and returns the broker's answer.
     pub async fn connect5(
         broker: &Broker,
-        device: &DeviceFiles,
+        device: &Issued,
         client_id: &str,
     ) -> anyhow::Result<(Self, Frame)> {
         Self::connect_as(broker, device, &connect(5, client_id)).await
     }
 
-    async fn connect_as(
+    /// Connects with this CONNECT packet and returns the broker's answer.
+    pub async fn connect_as(
         broker: &Broker,
-        device: &DeviceFiles,
+        device: &Issued,
         packet: &[u8],
     ) -> anyhow::Result<(Self, Frame)> {
         let mut wire = Self::open(broker, device).await?;
@@ -112,6 +117,25 @@ impl Wire {
     /// Was this TLS session resumed?
     pub fn is_resumed(&self) -> bool {
         self.stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    /// Publishes with QoS 1 on MQTT 3.1.1. `false`: the broker closed instead of acknowledging.
+    pub async fn publishes(&mut self, topic: &str, payload: &[u8]) -> anyhow::Result<bool> {
+        self.send(&publish(topic, payload, 1, 7)).await?;
+        Ok(self.receive_kind(4).await?.is_some())
+    }
+
+    /// Publishes with QoS 1 on MQTT 5 and returns PUBACK's reason code.
+    pub async fn publishes5(&mut self, topic: &str, payload: &[u8]) -> anyhow::Result<u8> {
+        self.send(&publish5(topic, payload, 1, 7)).await?;
+        let answer = self.receive_kind(4).await?.context("closed without PUBACK")?;
+        Ok(answer.body.get(2).copied().unwrap_or(0))
+    }
+
+    /// PINGREQ, and PINGRESP comes.
+    pub async fn ping(&mut self) -> anyhow::Result<()> {
+        self.send(&PINGREQ).await?;
+        self.receive_kind(13).await?.context("closed without PINGRESP").map(|_| ())
     }
 
     /// Sends bytes as they are.
@@ -220,6 +244,22 @@ pub fn subscribe(filter: &str, qos: u8, id: u16) -> Vec<u8> {
     body.push(qos);
     packet(0x82, &body)
 }
+
+/// CONNECT of MQTT 3.1.1 that keeps its session.
+pub fn connect_persistent(client_id: &str) -> Vec<u8> {
+    let mut body = string("MQTT");
+    body.extend([4, 0, 0, 60]);
+    body.extend(string(client_id));
+    packet(0x10, &body)
+}
+
+/// PUBACK of MQTT 3.1.1.
+pub fn puback(id: u16) -> Vec<u8> {
+    packet(0x40, &id.to_be_bytes())
+}
+
+/// DISCONNECT.
+pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
 /// PINGREQ.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
