@@ -15,6 +15,7 @@ use crate::session::{InFlight, SessionHandle, Wake};
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,13 +125,9 @@ impl Established {
                 continue;
             }
             match self.wait().await {
-                Event::Read(Ok(0)) => {
-                    return Err(Ending::Lost("the client closed the connection without DISCONNECT".into()));
-                }
+                Event::Read(Ok(0)) => return Err(lost(&ErrorKind::UnexpectedEof.into())),
                 Event::Read(Ok(read)) => self.shared.figures.bytes_received.increment(read as u64),
-                Event::Read(Err(error)) => {
-                    return Err(Ending::Lost(format!("the connection broke: {error}").into()));
-                }
+                Event::Read(Err(error)) => return Err(lost(&error)),
                 Event::Mail(Wake::Mail) => {}
                 Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
                 Event::Time => self.check_time()?,
@@ -307,7 +304,7 @@ impl Established {
         self.pipe.send(&mut self.out, || session.ended().is_some()).await.map_err(|error| {
             match session.ended() {
                 Some(end) => Ending::Session(end),
-                None => Ending::Lost(format!("the connection broke: {error}").into()),
+                None => lost(&error),
             }
         })
     }
@@ -358,6 +355,13 @@ impl Established {
         }
         self.pipe.close().await;
     }
+}
+
+fn lost(error: &std::io::Error) -> Ending {
+    Ending::Lost(match error.kind() {
+        ErrorKind::UnexpectedEof => "the client closed the connection without DISCONNECT".into(),
+        _ => format!("the connection broke: {error}").into(),
+    })
 }
 
 fn log_disconnect(enforcement: &Enforcement, ending: &Ending) {
