@@ -16,7 +16,8 @@ pub(crate) struct Identity {
     pub trace: Arc<str>,
 }
 
-/// The permissions of one connection as they are now. Changes of policies reach it through [`LivePermissions`].
+/// The permissions of one connection as they are now. Changes of policies reach it through
+/// [`LivePermissions`].
 pub(crate) struct Enforcement {
     permissions: Cache<LivePermissions, Arc<Permissions>>,
     identity: Arc<Identity>,
@@ -24,8 +25,8 @@ pub(crate) struct Enforcement {
     received: Remembered,
 }
 
-/// The last answer of one kind. A device mostly asks the same thing again, and comparing two topics is cheaper than
-/// matching patterns.
+/// The last answer of one kind. A device mostly asks the same thing again, and comparing two topics is
+/// cheaper than matching patterns.
 #[derive(Debug, Default)]
 struct Remembered {
     topic: String,
@@ -80,8 +81,8 @@ impl Enforcement {
         allowed
     }
 
-    /// `iot:Receive`, asked for each delivery. A refusal is logged when topic or policies are not those of the delivery
-    /// before it.
+    /// `iot:Receive`, asked for each delivery. A refusal is logged when topic or policies are not those of
+    /// the delivery before it.
     pub(crate) fn may_receive(&mut self, topic: &str) -> bool {
         let permissions = self.permissions.load();
         if let Some(allowed) = self.received.answer(permissions, topic) {

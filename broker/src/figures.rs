@@ -1,4 +1,5 @@
-//! Counters and gauges of the broker, looked up once: a counter on the way of a message must cost an addition only.
+//! Counters and gauges of the broker, looked up once: a counter on the way of a message must cost an addition
+//! only.
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 /// All figures of connections. Names start with `jitp_broker_`.

@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-/// Connections that the kernel keeps for us while we are busy: a fleet that comes back at once is not turned away.
+/// Connections that the kernel keeps for us while we are busy: a fleet that comes back at once is not turned
+/// away.
 const BACKLOG: i32 = 4096;
 /// The pause after accept failed for want of something, as file descriptors.
 const BREATHER: Duration = Duration::from_millis(50);

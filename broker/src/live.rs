@@ -1,8 +1,8 @@
-//! Live sessions following the registry: a revoked certificate ends its connections, a changed policy changes what they
-//! may do, within a second (`spec/policies.md` section 4, `spec/jitp.md` section 9).
+//! Live sessions following the registry: a revoked certificate ends its connections, a changed policy changes
+//! what they may do, within a second (`spec/policies.md` section 4, `spec/jitp.md` section 9).
 //!
-//! The cost of a change is that of the sessions it touches: an index leads from what changed to them. Changes that touch
-//! no session, as those of a provisioning storm mostly do, cost one look-up each.
+//! The cost of a change is that of the sessions it touches: an index leads from what changed to them. Changes
+//! that touch no session, as those of a provisioning storm mostly do, cost one look-up each.
 use crate::backend::{Backend, SessionEnd};
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
@@ -93,7 +93,8 @@ impl LiveSessions {
         })
     }
 
-    /// Enters a connection. If something that it depends on has changed since it looked, it is looked at again at once.
+    /// Enters a connection. If something that it depends on has changed since it looked, it is looked at
+    /// again at once.
     pub(crate) fn enter(
         self: &Arc<Self>,
         principal: Principal,
@@ -237,8 +238,8 @@ impl LiveSessions {
 }
 
 impl Registration {
-    /// The certificate was refused since the connection entered. To be asked once the session is open; from then on the
-    /// backend ends it.
+    /// The certificate was refused since the connection entered. To be asked once the session is open; from
+    /// then on the backend ends it.
     pub(crate) fn has_ended(&self) -> bool {
         let index = self.sessions.index.lock();
         index.sessions.get(&self.id).is_none_or(|live| live.ended.load(Ordering::SeqCst))
@@ -289,8 +290,8 @@ impl Index {
         !ids.is_empty()
     }
 
-    /// Has any of these been touched after a revision, as far as the change log was read? Yes, if that was too long ago
-    /// to know.
+    /// Has any of these been touched after a revision, as far as the change log was read? Yes, if that was
+    /// too long ago to know.
     fn touched_after(&self, seen: Revision, dependencies: &[Dependency]) -> bool {
         if seen < self.complete_after {
             return true;

@@ -90,8 +90,8 @@ impl Broker {
         self.local_address
     }
 
-    /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest, at most
-    /// `deadline`.
+    /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest,
+    /// at most `deadline`.
     pub async fn shutdown(mut self, deadline: Duration) {
         let deadline = Instant::now() + deadline;
         self.stop_accepting.send_replace(true);

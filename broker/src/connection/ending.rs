@@ -1,4 +1,5 @@
-//! How a connection ends: what the client is told, what the presence event says, whether the will is published.
+//! How a connection ends: what the client is told, what the presence event says, whether the will is
+//! published.
 use super::codec::Violation;
 use crate::backend::{Close, SessionEnd};
 use crate::events::DisconnectReason;

@@ -46,7 +46,8 @@ pub(super) struct Established {
     will: Option<(Arc<str>, bool)>,
     keep_alive: Duration,
     expiry: Option<Expiry>,
-    /// Fires not later than [`Established::due`]. Mostly that moves on before it fires, and then it is not touched.
+    /// Fires not later than [`Established::due`]. Mostly that moves on before it fires, and then it is not
+    /// touched.
     timer: Pin<Box<Sleep>>,
     /// When the last whole packet came.
     heard: Instant,
@@ -159,8 +160,8 @@ impl Established {
             let Some((frame, length)) = frame else { break };
             let packet =
                 Inbound::parse(&frame, self.version, &mut self.aliases).map_err(Ending::Violation)?;
-            // A PUBLISH, which is nearly every packet, is handled where it lies. The rest needs what it is read from
-            // out of the way.
+            // A PUBLISH, which is nearly every packet, is handled where it lies. The rest needs what it is
+            // read from out of the way.
             self.heard = now;
             self.incomplete = None;
             match packet {

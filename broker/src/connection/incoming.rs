@@ -1,4 +1,5 @@
-//! What each packet of a connected client does (`spec/policies.md` section 9, `spec/mqtt-behaviour.md` sections 5 and 6).
+//! What each packet of a connected client does (`spec/policies.md` section 9, `spec/mqtt-behaviour.md`
+//! sections 5 and 6).
 use super::codec::{InboundPublish, Violation};
 use super::ending::Ending;
 use super::established::Established;

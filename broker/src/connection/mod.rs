@@ -44,7 +44,8 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not pay for it.
+/// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not
+/// pay for it.
 pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) {
     let mut stopping = shared.stopping.clone();
     let established = tokio::select! {
@@ -88,7 +89,8 @@ async fn shake_hands(shared: &Shared, socket: TcpStream) -> Result<(TlsStream, P
     timeout(deadline, shake).await.unwrap_or_else(|_| Err(HandshakeFailure::too_slow(deadline)))
 }
 
-/// Reads CONNECT, within its deadline and the size limit. `None`: there was none, and the client knows what can be said.
+/// Reads CONNECT, within its deadline and the size limit. `None`: there was none, and the client knows what
+/// can be said.
 async fn read_connect(shared: &Shared, pipe: &mut Pipe, peer: &Peer, source: SocketAddr) -> Option<Connect> {
     let deadline = Instant::now() + shared.limits.connect_deadline;
     let refused = loop {

@@ -1,4 +1,5 @@
-//! From CONNECT to CONNACK: admission, policies, session (`spec/jitp.md` section 4, `spec/mqtt-behaviour.md` section 3).
+//! From CONNECT to CONNACK: admission, policies, session (`spec/jitp.md` section 4, `spec/mqtt-behaviour.md`
+//! section 3).
 use super::codec::{Aliases, ConnackCode, ConnackProperties, Connect, Outbound, WillRequest};
 use super::established::{Established, Expiry};
 use super::pipe::Pipe;

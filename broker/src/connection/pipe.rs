@@ -54,8 +54,8 @@ impl Pipe {
         Ok(read)
     }
 
-    /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so; `out` then
-    /// has what was not written.
+    /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so;
+    /// `out` then has what was not written.
     pub(super) async fn send(&mut self, out: &mut Outbound, unwanted: impl Fn() -> bool) -> io::Result<()> {
         let mut written = 0;
         let result = self.write(out.bytes(), &mut written, unwanted).await;

@@ -1,5 +1,5 @@
-//! Following the change log: every change that has an event is published after its commit, at least once, also across a
-//! crash (`spec/events.md` section 1).
+//! Following the change log: every change that has an event is published after its commit, at least once,
+//! also across a crash (`spec/events.md` section 1).
 use super::registry_event::{self, Owner};
 use crate::backend::Backend;
 use crate::message::{Message, QoS};

@@ -1,8 +1,8 @@
 //! Reserved topics: which there are, and who may do what with them (`spec/events.md` section 5,
 //! `spec/mqtt-behaviour.md` section 6).
 //!
-//! One module per API will live here. Each decodes a request, calls the provisioner and encodes the answer, which goes
-//! to the requesting connection only; authorisation has happened before, as for any other PUBLISH.
+//! One module per API will live here. Each decodes a request, calls the provisioner and encodes the answer,
+//! which goes to the requesting connection only; authorisation has happened before, as for any other PUBLISH.
 
 /// A topic or filter by what its first levels reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

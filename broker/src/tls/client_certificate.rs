@@ -16,9 +16,9 @@ const RSA_PSS_PSS: [(SignatureScheme, SignatureScheme); 3] = [
     (SignatureScheme::Unknown(0x080b), SignatureScheme::RSA_PSS_SHA512),
 ];
 
-/// Accepts every leaf that parses: X.509 v1 to v3, self-signed, unknown issuer, expired. Trust is decided later, by the
-/// registry. What is verified here is that the client holds the key, and that is why the key is taken from the
-/// certificate by hand: webpki refuses v1 certificates.
+/// Accepts every leaf that parses: X.509 v1 to v3, self-signed, unknown issuer, expired. Trust is decided
+/// later, by the registry. What is verified here is that the client holds the key, and that is why the key is
+/// taken from the certificate by hand: webpki refuses v1 certificates.
 #[derive(Debug)]
 pub(super) struct AnyClientCertificate {
     algorithms: WebPkiSupportedAlgorithms,

@@ -10,7 +10,8 @@ use tokio_rustls::TlsAcceptor;
 /// The encrypted stream of a device.
 pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// What the handshake told about the other side. On a resumed session the certificates are those of the session.
+/// What the handshake told about the other side. On a resumed session the certificates are those of the
+/// session.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// Leaf first, as sent.
@@ -25,7 +26,8 @@ pub(crate) struct HandshakeFailure {
     pub reason: ReasonCode,
     /// For an operator: what happened, what to do.
     pub message: String,
-    /// The client left without a word: port scans and health checks of load balancers do. Not worth an attempt.
+    /// The client left without a word: port scans and health checks of load balancers do. Not worth an
+    /// attempt.
     pub silent: bool,
 }
 

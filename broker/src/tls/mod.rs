@@ -1,5 +1,5 @@
-//! TLS towards devices (`spec/jitp.md` sections 4 and 8): any client leaf that parses is taken, possession of its key
-//! is proved, and nothing else is decided here.
+//! TLS towards devices (`spec/jitp.md` sections 4 and 8): any client leaf that parses is taken, possession of
+//! its key is proved, and nothing else is decided here.
 mod client_certificate;
 mod handshake;
 mod public_key_info;
@@ -54,7 +54,8 @@ pub(crate) fn acceptor(identity: &ServerIdentity) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// X25519 first, because it is the cheapest for both sides; the post-quantum hybrid for clients that insist on it.
+/// X25519 first, because it is the cheapest for both sides; the post-quantum hybrid for clients that insist
+/// on it.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768],

@@ -1,4 +1,5 @@
-//! CONNECT: what a client asks for, or what it is told instead (OASIS MQTT 5.0 section 3.1, 3.1.1 section 3.1).
+//! CONNECT: what a client asks for, or what it is told instead (OASIS MQTT 5.0 section 3.1, 3.1.1 section
+//! 3.1).
 use super::properties::{self, Carried};
 use super::reader::Reader;
 use super::{Violation, frame::Frame};
@@ -184,7 +185,8 @@ impl Connect {
     }
 }
 
-/// Stands for Bad Authentication Method, which DISCONNECT does not have, until [`connack`] turns it into CONNACK's.
+/// Stands for Bad Authentication Method, which DISCONNECT does not have, until [`connack`] turns it into
+/// CONNACK's.
 const NO_AUTH: DisconnectReasonCode = DisconnectReasonCode::ImplementationSpecificError;
 
 const CONNECT_PROPERTIES: &[PropertyId] = &[

@@ -1,7 +1,7 @@
 //! MQTT packets to and from bytes (OASIS MQTT 3.1.1 and 5.0). Pure: no I/O and no session state.
 //!
-//! Property blocks are read and written by `mqtt-protocol-core`; the frames around them are read in place, because one
-//! PUBLISH must not cost more than the message that comes out of it.
+//! Property blocks are read and written by `mqtt-protocol-core`; the frames around them are read in place,
+//! because one PUBLISH must not cost more than the message that comes out of it.
 mod connect;
 mod frame;
 mod inbound;

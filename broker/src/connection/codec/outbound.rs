@@ -151,7 +151,8 @@ impl Outbound {
         self.buffer.extend_from_slice(codes);
     }
 
-    /// PUBLISH. `false`, and nothing is written, when it is larger than the client takes. `packet_id` is 0 for QoS 0.
+    /// PUBLISH. `false`, and nothing is written, when it is larger than the client takes. `packet_id` is 0
+    /// for QoS 0.
     pub(crate) fn publish(&mut self, delivery: &Delivery, packet_id: u16, dup: bool, now: Instant) -> bool {
         let message = &*delivery.message;
         let with_id = delivery.qos != QoS::AtMostOnce;
