@@ -2,12 +2,16 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by what it lacks gives null")]
 
 use anyhow::{Context, ensure};
-use jitp_certs::{Attribute, Authority, Issued, KeyKind, Validity};
+use jitp_certs::{Attribute, Authority, Certificate, Issued, KeyKind, Validity};
 use jitp_tests::{Broker, BrokerOptions, DeviceFiles, Factory, Plant, Shared, TEMPLATE, Wire, edited, now};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+
+#[path = "../../certs/tests/support/twin.rs"]
+#[allow(clippy::unwrap_used, reason = "a certificate that is not of this form is a mistake of the test")]
+mod twin;
 
 const DAY: i64 = 24 * 3600;
 
@@ -381,6 +385,20 @@ async fn a_revoked_certificate_for_good_and_an_inactive_one_until_it_is_activate
     let attempts = plant.broker.attempts(&device.id(), 3)?;
     let reasons: Vec<&str> = attempts.iter().filter_map(|attempt| attempt["reason"].as_str()).collect();
     assert_eq!(reasons, ["PROVISIONED", "DEVICE_CERTIFICATE_INACTIVE", "DEVICE_CERTIFICATE_REVOKED"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_in_the_guise_of_another_signature() -> anyhow::Result<()> {
+    let plant = plant()?;
+    let device = plant.factory.device("disguised")?;
+    accepted(&plant.broker, &device, "disguised").await?;
+    plant.broker.ask(&["cert", "revoke", &device.id()])?;
+    let disguise = Certificate::from_der(&twin::with_twin_signature(device.issued.certificate.der()))?;
+    let disguised = plant.factory.foreign_device(&disguise.to_pem(), device.issued.private_key.expose())?;
+    assert_ne!(disguised.id(), device.id());
+    refused5(&plant.broker, &disguised, "disguised", "DEVICE_CERTIFICATE_ALTERED").await?;
+    assert_eq!(plant.broker.run(&["cert", "show", &disguised.id()])?.code, Some(3));
     Ok(())
 }
 
