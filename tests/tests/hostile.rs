@@ -60,6 +60,15 @@ async fn known(plant: &Plant, name: &str) -> anyhow::Result<Issued> {
     Ok(device)
 }
 
+/// An attempt with this reason whose message says this.
+fn attempted(plant: &Plant, reason: &str, says: &str) -> anyhow::Result<()> {
+    let found = |answer: &serde_json::Value| {
+        let attempts = answer.as_array().into_iter().flatten();
+        attempts.filter_map(|attempt| attempt["message"].as_str()).any(|message| message.contains(says))
+    };
+    plant.broker.wait_for(&["attempts", "--reason", reason, "--limit", "1000"], found).map(|_| ())
+}
+
 #[tokio::test]
 async fn garbage_instead_of_tls_is_closed_and_logged() -> anyhow::Result<()> {
     let plant = plant()?;
@@ -70,7 +79,8 @@ async fn garbage_instead_of_tls_is_closed_and_logged() -> anyhow::Result<()> {
         shout(&plant, garbage).await?;
     }
     bystander.is_served().await?;
-    plant.broker.wait_for_log("the handshake that failed", |log| log.contains("does not speak TLS"))
+    plant.broker.wait_for_log("the handshake that failed", |log| log.contains("does not speak TLS"))?;
+    attempted(&plant, "TLS_HANDSHAKE_FAILED", "does not speak TLS")
 }
 
 #[tokio::test]
@@ -79,7 +89,8 @@ async fn mqtt_without_tls_is_closed_and_the_log_says_what_it_was() -> anyhow::Re
     let mut bystander = Bystander::of(&plant, "by-plain").await?;
     assert_eq!(shout(&plant, &wire::connect(4, "plain")).await?, b"", "an answer to plain MQTT");
     bystander.is_served().await?;
-    plant.broker.wait_for_log("MQTT without TLS", |log| log.contains("MQTT without TLS"))
+    plant.broker.wait_for_log("MQTT without TLS", |log| log.contains("MQTT without TLS"))?;
+    attempted(&plant, "TLS_HANDSHAKE_FAILED", "MQTT without TLS")
 }
 
 #[tokio::test]
@@ -103,7 +114,8 @@ async fn a_client_without_a_certificate_does_not_get_through_the_handshake() -> 
         assert_eq!(wire.receive().await?, None);
     }
     bystander.is_served().await?;
-    plant.broker.wait_for_log("the missing certificate", |log| log.contains("offered no certificate"))
+    plant.broker.wait_for_log("the missing certificate", |log| log.contains("offered no certificate"))?;
+    attempted(&plant, "NOT_AUTHENTICATED", "offered no certificate")
 }
 
 #[tokio::test]
