@@ -32,8 +32,8 @@ use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
 use crate::provisioner::{Health, Options};
-use crate::store::Store;
 use crate::store::sled::{DiskGuard, SledOptions, SledStore, free_bytes};
+use crate::store::{Retention, Store};
 use crate::stored::Stored;
 use crate::transact::transact;
 use crate::tx::Tx;
@@ -69,7 +69,12 @@ impl Registry {
         clock: Arc<dyn Clock>,
         guard: DiskGuard,
     ) -> Result<Self> {
-        let sled = SledOptions { cache_bytes: options.cache_bytes, guard, clock: Arc::clone(&clock) };
+        let sled = SledOptions {
+            cache_bytes: options.cache_bytes,
+            guard,
+            retention: Retention::default(),
+            clock: Arc::clone(&clock),
+        };
         let store = Arc::new(SledStore::open(dir, sled).await?);
         Self::over(store, options, clock).await
     }

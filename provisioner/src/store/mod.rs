@@ -14,6 +14,7 @@ pub(crate) use batch::{Batch, Expectation, Write};
 pub(crate) use cursor::Cursor;
 pub(crate) use error::StoreError;
 pub(crate) use key_range::{Direction, KeyRange};
+pub(crate) use retention::Retention;
 pub(crate) use table::Table;
 
 use crate::provisioner::Health;

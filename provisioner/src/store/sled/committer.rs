@@ -5,8 +5,7 @@ use super::queue::{Queue, Request};
 use super::status::Status;
 use super::trees::Trees;
 use crate::clock::Clock;
-use crate::store::retention::trim_up_to;
-use crate::store::{Batch, Cursor, Direction, Key, KeyRange, Revision, StoreError, Table};
+use crate::store::{Batch, Cursor, Direction, Key, KeyRange, Retention, Revision, StoreError, Table};
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::Bound;
@@ -16,8 +15,6 @@ use tokio::sync::oneshot;
 
 /// Commits written in one transaction of sled, which readers wait for. The flush is for the whole group.
 const TRANSACTION_COMMITS: usize = 16;
-/// The change log is trimmed when this many commits can go.
-const TRIM_AT_LEAST: u64 = 256;
 /// Rows of the engine's own table.
 const REVISION: &[u8] = b"revision";
 const TRIMMED: &[u8] = b"trimmed";
@@ -28,6 +25,7 @@ pub(super) struct Committer {
     queue: Arc<Queue>,
     guard: Arc<DiskGuard>,
     status: Arc<Status>,
+    retention: Retention,
     clock: Arc<dyn Clock>,
     /// The last revision given.
     revision: Revision,
@@ -46,6 +44,7 @@ impl Committer {
         trees: Arc<Trees>,
         queue: Arc<Queue>,
         guard: Arc<DiskGuard>,
+        retention: Retention,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Arc<Status>), StoreError> {
         let revision = position(&trees, REVISION)?;
@@ -71,6 +70,7 @@ impl Committer {
             queue,
             guard,
             status: Arc::clone(&status),
+            retention,
             clock,
             revision,
             latest,
@@ -187,13 +187,14 @@ impl Committer {
 
     /// Deletes old changes, a few more in each group than a group brings.
     fn trim(&mut self, overlay: &mut Overlay) -> Result<(), StoreError> {
-        let up_to = trim_up_to(self.latest, self.cursors.values(), self.clock.now());
-        if up_to.0 < self.trimmed.0 + TRIM_AT_LEAST {
+        let at_once = self.retention.trimmed_at_once;
+        let up_to = self.retention.trim_up_to(self.latest, self.cursors.values(), self.clock.now());
+        if up_to.0 < self.trimmed.0 + at_once {
             return Ok(());
         }
         let range =
             KeyRange { start: Bound::Unbounded, end: Bound::Included(up_to.0.to_be_bytes().to_vec()) };
-        let at_most = 2 * TRIM_AT_LEAST as usize;
+        let at_most = usize::try_from(2 * at_once).unwrap_or(usize::MAX);
         let old = self.trees.scan(Table::Changes, &range, at_most, Direction::Ascending)?;
         self.trimmed = match old.last() {
             Some((_, row)) if old.len() == at_most => row.revision,

@@ -14,7 +14,9 @@ mod trees;
 
 pub(crate) use disk::{DiskGuard, free_bytes};
 
-use super::{Batch, Direction, Key, KeyRange, LoggedChanges, Revision, Store, StoreError, Table, Versioned};
+use super::{
+    Batch, Direction, Key, KeyRange, LoggedChanges, Retention, Revision, Store, StoreError, Table, Versioned,
+};
 use crate::clock::Clock;
 use crate::provisioner::Health;
 use arc_swap::ArcSwapOption;
@@ -49,6 +51,8 @@ pub(crate) struct SledOptions {
     pub cache_bytes: u64,
     /// Says when the disk is too full to write.
     pub guard: DiskGuard,
+    /// How much of the change log is kept.
+    pub retention: Retention,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -71,8 +75,13 @@ impl SledStore {
         let guard = Arc::new(options.guard.watching(home.path()));
         let trees = Arc::new(Trees::open(home, options.cache_bytes)?);
         let queue = Arc::new(Queue::default());
-        let (committer, status) =
-            Committer::new(Arc::clone(&trees), Arc::clone(&queue), Arc::clone(&guard), options.clock)?;
+        let (committer, status) = Committer::new(
+            Arc::clone(&trees),
+            Arc::clone(&queue),
+            Arc::clone(&guard),
+            options.retention,
+            options.clock,
+        )?;
         let (done, committing) = oneshot::channel();
         std::thread::Builder::new()
             .name("registry-committer".into())

@@ -1,7 +1,7 @@
 //! The engine through the trait.
 use super::*;
-use crate::clock::SystemClock;
-use crate::store::{Expectation, Write};
+use crate::clock::{ManualClock, SystemClock, Timestamp};
+use crate::store::{Cursor, Expectation, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
@@ -24,7 +24,16 @@ impl Fixture {
 async fn open(dir: &Path, free: &Arc<AtomicU64>) -> Result<SledStore, StoreError> {
     let free = Arc::clone(free);
     let guard = DiskGuard::new(KEPT_FREE, move |_| Ok(free.load(Ordering::SeqCst)));
-    SledStore::open(dir, SledOptions { cache_bytes: 1 << 20, guard, clock: Arc::new(SystemClock) }).await
+    SledStore::open(
+        dir,
+        SledOptions {
+            cache_bytes: 1 << 20,
+            guard,
+            retention: Retention::default(),
+            clock: Arc::new(SystemClock),
+        },
+    )
+    .await
 }
 
 fn put(key: &str, value: &str) -> Batch {
@@ -161,6 +170,53 @@ async fn revisions_go_on_after_a_restart_and_the_log_is_in_commit_order() {
 }
 
 #[tokio::test]
+async fn the_log_is_trimmed_behind_its_slowest_consumer_and_stays_so_after_a_restart() {
+    let fixture = Fixture::new();
+    let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
+    let retention =
+        Retention { kept: 100, kept_for_consumers: 400, abandoned_after: 1_000, trimmed_at_once: 16 };
+    let open = async || {
+        let guard = DiskGuard::new(0, |_| Ok(u64::MAX));
+        let options = SledOptions { cache_bytes: 1 << 20, guard, retention, clock: clock.clone() };
+        SledStore::open(fixture.dir.path(), options).await.unwrap()
+    };
+    let store = open().await;
+    let cursor = |done: u64| Write {
+        table: Table::Cursors,
+        key: b"events".to_vec(),
+        value: Some(Cursor { done: Revision(done), at: Timestamp(1_000) }.encode()),
+    };
+    let change = async |store: &SledStore| {
+        let batch = Batch { changes: Some(b"x".to_vec()), ..put("a", "1") };
+        store.commit(batch).await.unwrap();
+    };
+    let oldest = async |store: &SledStore| store.changes_since(Revision(0), 1).await.unwrap()[0].revision.0;
+    store.commit(Batch { writes: vec![cursor(50)], ..Batch::default() }).await.unwrap();
+    for _ in 1..300 {
+        change(&store).await;
+    }
+    let held = oldest(&store).await;
+    assert!((35..=51).contains(&held), "the consumer holds the log at 50: {held}");
+    assert_eq!(store.trimmed().0, held - 1);
+    for _ in 300..1_000 {
+        change(&store).await;
+    }
+    let bounded = oldest(&store).await;
+    assert!((584..=601).contains(&bounded), "a consumer holds 400 commits at most: {bounded}");
+    clock.set(Timestamp(2_000));
+    store.close().await.unwrap();
+    let store = open().await;
+    assert_eq!(store.trimmed().0, bounded - 1);
+    for _ in 1_000..1_040 {
+        change(&store).await;
+    }
+    let abandoned = oldest(&store).await;
+    assert!(abandoned > bounded + 60, "the abandoned consumer holds nothing: {abandoned}");
+    let kept = store.changes_since(Revision(0), 10_000).await.unwrap();
+    assert!(kept.len() >= 100 && kept.windows(2).all(|w| w[0].revision < w[1].revision));
+}
+
+#[tokio::test]
 async fn a_commit_that_nobody_waits_for_is_written_soon_and_before_closing() {
     let fixture = Fixture::new();
     let store = fixture.open().await.unwrap();
@@ -212,7 +268,12 @@ async fn when_the_committer_dies_nobody_hangs() {
         assert_eq!(dies.load(Ordering::SeqCst), 0, "the probe dies, and with it the committer");
         Ok(u64::MAX)
     });
-    let options = SledOptions { cache_bytes: 1 << 20, guard, clock: Arc::new(SystemClock) };
+    let options = SledOptions {
+        cache_bytes: 1 << 20,
+        guard,
+        retention: Retention::default(),
+        clock: Arc::new(SystemClock),
+    };
     let store = SledStore::open(fixture.dir.path(), options).await.unwrap();
     store.commit(put("a", "1")).await.unwrap();
     dying.store(1, Ordering::SeqCst);
