@@ -157,10 +157,12 @@ impl Config {
 
     pub fn broker(&self) -> jitp_broker::Config {
         let b = &self.broker;
-        let aws = b.compat == Profile::Aws;
         jitp_broker::Config {
             listen: b.listen,
-            profile: if aws { jitp_broker::Profile::Aws } else { jitp_broker::Profile::Standard },
+            profile: match b.compat {
+                Profile::Standard => jitp_broker::Profile::Standard,
+                Profile::Aws => jitp_broker::Profile::Aws,
+            },
             limits: jitp_broker::Limits {
                 connections: b.max_connections,
                 handshakes: b.max_handshakes,
@@ -168,8 +170,8 @@ impl Config {
                 connect_deadline: Duration::from_secs(b.connect_deadline_seconds),
                 packet_bytes: b.max_packet_bytes,
                 payload_bytes: b.max_payload_bytes,
-                topic_bytes: if aws { b.max_topic_bytes.min(256) } else { b.max_topic_bytes },
-                topic_levels: if aws { b.max_topic_levels.min(8) } else { b.max_topic_levels },
+                topic_bytes: b.max_topic_bytes,
+                topic_levels: b.max_topic_levels,
                 filters_per_subscribe: b.max_filters_per_subscribe,
                 subscriptions_per_session: b.max_subscriptions_per_session,
                 receive_maximum: b.receive_maximum,
@@ -280,7 +282,7 @@ mod tests {
     fn a_file_needs_only_what_differs() {
         let config = Config::parse("[broker]\ncompat = \"aws\"", "test").unwrap();
         assert_eq!(config.broker.compat, Profile::Aws);
-        assert_eq!(config.broker().limits.topic_levels, 8);
+        assert_eq!(config.broker().limits_in_force().topic_levels, 8);
         assert_eq!(config.api.listen.port(), 8080);
     }
 

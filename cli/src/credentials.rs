@@ -64,7 +64,7 @@ pub fn from_environment(id: &str, secret: &str) -> anyhow::Result<Option<Key>> {
                 || !legal(&key_secret)
             {
                 return Err(InvalidInput(format!(
-                    "{id} must be 4 to 128 printable characters without spaces, {secret} at least 8"
+                    "{id} must be 4 to 128 printable characters without spaces, {secret} 8 to 40 of them"
                 ))
                 .into());
             }
