@@ -15,6 +15,10 @@ use clap::Parser;
 use exit::Exit;
 use std::process::ExitCode;
 
+/// Provisioning allocates in one thread and frees in another, which the C library's allocator does slowly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -189,7 +189,8 @@ async fn whatever_changes_the_permissions_touches_a_dependency() {
     };
     let (own, grouped, pump) = (policy("own"), policy("grouped"), thing("pump-1"));
     let wider = allow("iot:*", "*");
-    let steps: Vec<(&str, std::pin::Pin<Box<dyn Future<Output = ()>>>)> = vec![
+    type Step<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
+    let steps: Vec<(&str, Step<'_>)> = vec![
         (
             "attach policy",
             Box::pin(async { registry.attach_policy(&own, certificate.clone()).await.unwrap() }),
