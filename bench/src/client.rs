@@ -118,11 +118,15 @@ impl Connected {
     }
 
     /// DISCONNECT, and closes.
-    pub async fn disconnect(mut self) {
-        // The server may be faster in closing than we are in saying goodbye; both are fine.
-        let _ = self.stream.write_all(&mqtt::DISCONNECT).await;
-        let _ = self.stream.shutdown().await;
+    pub async fn disconnect(self) {
+        goodbye(self.stream).await;
     }
+}
+
+/// DISCONNECT, and closes. The server may be faster in closing than we are in saying goodbye; both are fine.
+pub async fn goodbye(mut stream: Stream) {
+    let _ = stream.write_all(&mqtt::DISCONNECT).await;
+    let _ = stream.shutdown().await;
 }
 
 /// The server is the one whose certificate we were given.

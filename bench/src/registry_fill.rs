@@ -35,7 +35,10 @@ async fn register(provisioner: &Provisioner, factory: &Factory) -> anyhow::Resul
     let registry = provisioner.registry();
     let code = registry.registration_code().await?;
     let verification = factory.authority().issue_verification(&code, factory.validity())?;
-    let config = serde_json::from_value(serde_json::json!({ "templateBody": TEMPLATE }))?;
+    let config = serde_json::from_value(serde_json::json!({
+        "templateBody": TEMPLATE,
+        "roleArn": "arn:aws:iam::000000000000:role/jitp",
+    }))?;
     registry
         .register_ca_certificate(RegisterCaCertificate {
             ca_certificate: factory.authority().certificate().to_pem(),

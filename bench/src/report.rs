@@ -115,7 +115,7 @@ impl Case {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        for peer in [Kind::Jitp, Kind::Mosquitto, Kind::Ceiling] {
+        for peer in [Kind::Jitp, Kind::Mosquitto, Kind::MosquittoNagle, Kind::Ceiling] {
             let rounds: Vec<&Round> = self.rounds.iter().filter(|round| round.peer == peer).collect();
             if !rounds.is_empty() {
                 table.add_row(row(peer, &rounds));

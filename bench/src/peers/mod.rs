@@ -16,12 +16,15 @@ use std::sync::Arc;
 
 /// Who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// This project: provisions, authorises, routes
     Jitp,
     /// The usual small broker, with mutual TLS and without access control
     Mosquitto,
+    /// The same as it is by default: small writes wait for others (Nagle's algorithm). For throughput only
+    #[value(skip)]
+    MosquittoNagle,
     /// TLS, client verification and CONNACK
     Ceiling,
 }
@@ -38,7 +41,8 @@ impl Peer {
     pub async fn start(lab: &Lab, kind: Kind) -> anyhow::Result<Self> {
         match kind {
             Kind::Jitp => Jitp::new(lab)?.start(lab),
-            Kind::Mosquitto => mosquitto::start(lab).await,
+            Kind::Mosquitto => mosquitto::start(lab, kind, true).await,
+            Kind::MosquittoNagle => mosquitto::start(lab, kind, false).await,
             Kind::Ceiling => ceiling::start(lab),
         }
     }
@@ -54,6 +58,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Kind::Jitp => "jitp",
             Kind::Mosquitto => "mosquitto",
+            Kind::MosquittoNagle => "mosquitto, Nagle",
             Kind::Ceiling => "ceiling",
         })
     }

@@ -17,10 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const USUAL_PLACES: [&str; 3] =
     ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
 
-pub async fn start(lab: &Lab) -> anyhow::Result<Peer> {
+/// Starts it, and says whether it sends small packets at once (`set_tcp_nodelay`).
+pub async fn start(lab: &Lab, kind: Kind, no_delay: bool) -> anyhow::Result<Peer> {
     let address = free_address()?;
     let file = lab.fresh_path("mosquitto.conf");
-    std::fs::write(&file, configuration(lab, address.port()))?;
+    std::fs::write(&file, configuration(lab, address.port(), no_delay))?;
     let mut command = Command::new(binary(lab.options.mosquitto.as_deref()));
     command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
     let mut process = Process::spawn("mosquitto", &mut command)
@@ -32,7 +33,7 @@ pub async fn start(lab: &Lab) -> anyhow::Result<Peer> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let target = Arc::new(Target::new(address, &lab.files.server())?);
-    Ok(Peer { kind: Kind::Mosquitto, process, target })
+    Ok(Peer { kind, process, target })
 }
 
 /// Its version, as it says itself.
@@ -42,7 +43,7 @@ pub fn version(given: Option<&Path>) -> Option<String> {
 }
 
 /// In-flight window as jitp announces it; no bound on queues, because the generator bounds what is outstanding.
-fn configuration(lab: &Lab, port: u16) -> String {
+fn configuration(lab: &Lab, port: u16, no_delay: bool) -> String {
     format!(
         "user root\n\
          allow_anonymous true\n\
@@ -51,7 +52,7 @@ fn configuration(lab: &Lab, port: u16) -> String {
          log_type none\n\
          connection_messages false\n\
          sys_interval 0\n\
-         set_tcp_nodelay true\n\
+         set_tcp_nodelay {no_delay}\n\
          max_inflight_messages 100\n\
          max_queued_messages 0\n\
          listener {port} 127.0.0.1\n\

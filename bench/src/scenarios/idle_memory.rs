@@ -39,6 +39,8 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
             let held = connect_all(&peer, &devices).await?;
             ensure!(held.len() == count, "{kind}: only {} of {count} are connected", held.len());
             let after = settled(&peer).await?;
+            // The server first: it has nothing to say about connections that are dropped.
+            drop(peer);
             case.rounds.push(Round {
                 peer: *kind,
                 round,

@@ -12,8 +12,9 @@ use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
 use crate::report::{Case, Report, Round, progress};
 use crate::usage::Meter;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use flow::Flow;
+use publisher::Publisher;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -33,25 +34,41 @@ struct Shape {
     publishers: usize,
     subscribers: usize,
     qos: u8,
+    /// Messages that a publisher writes at once.
+    batch: u64,
 }
 
-const SHAPES: [Shape; 6] = [
-    Shape { publishers: 1, subscribers: 1, qos: 0 },
-    Shape { publishers: 1, subscribers: MANY, qos: 0 },
-    Shape { publishers: MANY, subscribers: 1, qos: 0 },
-    Shape { publishers: 1, subscribers: 1, qos: 1 },
-    Shape { publishers: 1, subscribers: MANY, qos: 1 },
-    Shape { publishers: MANY, subscribers: 1, qos: 1 },
+/// As fast as one publisher can be: many messages per write.
+const BATCH: u64 = 32;
+
+/// The last of each QoS is what a fleet does: many devices, each with one message at a time.
+const SHAPES: [Shape; 8] = [
+    Shape { publishers: 1, subscribers: 1, qos: 0, batch: BATCH },
+    Shape { publishers: 1, subscribers: MANY, qos: 0, batch: BATCH },
+    Shape { publishers: MANY, subscribers: 1, qos: 0, batch: BATCH },
+    Shape { publishers: MANY, subscribers: 1, qos: 0, batch: 1 },
+    Shape { publishers: 1, subscribers: 1, qos: 1, batch: BATCH },
+    Shape { publishers: 1, subscribers: MANY, qos: 1, batch: BATCH },
+    Shape { publishers: MANY, subscribers: 1, qos: 1, batch: BATCH },
+    Shape { publishers: MANY, subscribers: 1, qos: 1, batch: 1 },
 ];
 
 pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     let devices = lab.factory.devices("flow", MANY + 1)?;
     let mut peers = Vec::new();
-    for kind in lab.options.peers.iter().filter(|kind| **kind != Kind::Ceiling) {
-        peers.push(Peer::start(lab, *kind).await?);
+    for kind in &lab.options.peers {
+        let kinds: &[Kind] = match kind {
+            Kind::Ceiling => &[],
+            Kind::Mosquitto => &[Kind::Mosquitto, Kind::MosquittoNagle],
+            other => &[*other],
+        };
+        for kind in kinds {
+            peers.push(Peer::start(lab, *kind).await?);
+        }
     }
     for shape in SHAPES {
-        let variant = format!("QoS {}, {} to {}, 64 B", shape.qos, shape.publishers, shape.subscribers);
+        let Shape { publishers, subscribers, qos, batch } = shape;
+        let variant = format!("QoS {qos}, {publishers} to {subscribers}, 64 B, {batch} per write");
         progress(&format!("throughput: {variant}"));
         let mut case = Case::new("throughput", variant, "deliveries/s");
         for round in 0..lab.options.rounds {
@@ -61,6 +78,7 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
             }
         }
         case.compare(Kind::Mosquitto, Some(2.0));
+        case.compare(Kind::MosquittoNagle, Some(2.0));
         report.add(case)?;
     }
     Ok(())
@@ -75,22 +93,19 @@ async fn measure(
     window: Duration,
 ) -> anyhow::Result<Round> {
     let flow = Arc::new(Flow::new(shape.subscribers));
+    let expected = devices.first().map(topic).unwrap_or_default().len() + PAYLOAD.len();
     let mut tasks = JoinSet::new();
     let (publishing, subscribing) = devices.split_at_checked(shape.publishers).context("too few devices")?;
     for (index, device) in subscribing.iter().take(shape.subscribers).enumerate() {
         let mut connected = connect(peer, device).await?;
         connected.subscribe(FILTER, shape.qos).await?;
-        tasks.spawn(subscriber::run(connected.stream, flow.clone(), index));
+        tasks.spawn(subscriber::run(connected.stream, flow.clone(), index, expected));
     }
     let mut publishers = JoinSet::new();
     for device in publishing {
         let stream = connect(peer, device).await?.stream;
-        publishers.spawn(publisher::run(
-            stream,
-            flow.clone(),
-            format!("bench/{}/up", device.name),
-            shape.qos,
-        ));
+        let publisher = Publisher { flow: flow.clone(), topic: topic(device), batch: shape.batch };
+        publishers.spawn(publisher.run(stream, shape.qos));
     }
     let measured = async {
         tokio::time::sleep(WARM_UP).await;
@@ -110,7 +125,12 @@ async fn measure(
         ended??;
     }
     flow.drained(PATIENCE).await;
-    tasks.shutdown().await;
+    flow.finish();
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let (lost, repeated) = flow.balance();
+    ensure!(repeated == 0, "{}: {repeated} deliveries more than there were messages", peer.kind);
     Ok(Round {
         peer: peer.kind,
         round,
@@ -119,8 +139,13 @@ async fn measure(
         usage: Some(usage),
         p50_micros: None,
         p99_micros: None,
-        failures: flow.lost(),
+        failures: lost,
     })
+}
+
+/// The same number of bytes for every device.
+fn topic(device: &Device) -> String {
+    format!("bench/{}/up", device.name)
 }
 
 async fn connect(peer: &Peer, device: &Device) -> anyhow::Result<Connected> {

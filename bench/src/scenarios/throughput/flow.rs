@@ -2,6 +2,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Messages that may be on their way to a subscriber: well below every queue's bound.
 const AHEAD: u64 = 4000;
@@ -12,6 +13,7 @@ pub struct Flow {
     received: Vec<AtomicU64>,
     stopped: AtomicBool,
     moved: Notify,
+    finished: Notify,
 }
 
 impl Flow {
@@ -21,6 +23,7 @@ impl Flow {
             received: (0..subscribers).map(|_| AtomicU64::new(0)).collect(),
             stopped: AtomicBool::new(false),
             moved: Notify::new(),
+            finished: Notify::new(),
         }
     }
 
@@ -67,7 +70,7 @@ impl Flow {
 
     /// Waits until everything has come, or nothing more came for so long.
     pub async fn drained(&self, patience: Duration) {
-        while self.lost() > 0 {
+        while self.balance().0 > 0 {
             let before = self.delivered();
             let arrival = tokio::time::timeout(patience, self.moved.notified()).await;
             if arrival.is_err() && self.delivered() == before {
@@ -76,11 +79,25 @@ impl Flow {
         }
     }
 
-    /// Deliveries that are missing, of all subscribers.
-    pub fn lost(&self) -> u64 {
+    /// Deliveries that are missing, and those that are too many, of all subscribers.
+    pub fn balance(&self) -> (u64, u64) {
         let published = self.published.load(Ordering::Relaxed);
-        let missing = |received: &AtomicU64| published.saturating_sub(received.load(Ordering::Relaxed));
-        self.received.iter().map(missing).sum()
+        self.received.iter().map(|received| received.load(Ordering::Relaxed)).fold(
+            (0, 0),
+            |sums, received| {
+                (sums.0 + published.saturating_sub(received), sums.1 + received.saturating_sub(published))
+            },
+        )
+    }
+
+    /// Subscribers end.
+    pub fn finish(&self) {
+        self.finished.notify_waiters();
+    }
+
+    /// Until [`Flow::finish`].
+    pub fn finished(&self) -> Notified<'_> {
+        self.finished.notified()
     }
 
     fn slowest(&self) -> u64 {
@@ -107,7 +124,9 @@ mod tests {
         flow.arrived(1, 10);
         assert!(waiting.await.unwrap());
         assert_eq!(flow.delivered(), 110);
-        assert_eq!(flow.lost(), 2 * (AHEAD + 10) - 110);
+        assert_eq!(flow.balance(), (2 * (AHEAD + 10) - 110, 0));
+        flow.arrived(1, AHEAD + 1);
+        assert_eq!(flow.balance(), (AHEAD + 10 - 100, 1));
     }
 
     #[tokio::test]
