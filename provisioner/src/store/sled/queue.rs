@@ -11,6 +11,11 @@ const CAPACITY: u32 = 64 * 1024;
 /// A group is not made larger than this, so that the first of it does not wait long for the last.
 const GROUP_COMMITS: usize = 256;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// In a crowd the next group is given this long to grow: a flush costs the same for two commits and for twenty. Who comes
+/// alone does not wait.
+const GATHER: Duration = Duration::from_millis(2);
+/// A crowd: this many commits in the group before.
+const CROWD: usize = 3;
 /// How long a batch that nobody waits for lies here before it is written on its own account.
 const LATER: Duration = Duration::from_millis(50);
 
@@ -36,6 +41,10 @@ struct Inner {
     urgent: usize,
     /// When the first of those arrived that nobody waits for.
     lazy_since: Option<Instant>,
+    /// Commits in the group before that somebody waited for.
+    last_group: usize,
+    /// The committer gathers, and wants to be woken when this many are urgent.
+    gathering: Option<usize>,
     closed: bool,
 }
 
@@ -70,8 +79,11 @@ impl Queue {
             inner.lazy_since = Some(Instant::now());
         }
         inner.waiting.push_back(request);
+        let enough = inner.gathering.is_none_or(|wanted| inner.urgent >= wanted);
         drop(inner);
-        self.filled.notify_one();
+        if enough {
+            self.filled.notify_one();
+        }
         true
     }
     /// Waits for the next group, in the order of arrival. `None`: closed and empty.
@@ -87,6 +99,18 @@ impl Queue {
                 }
             }
         }
+        if inner.last_group >= CROWD {
+            let wanted = (2 * inner.last_group).min(GROUP_COMMITS);
+            let until = Instant::now() + GATHER;
+            inner.gathering = Some(wanted);
+            while inner.urgent < wanted && !inner.closed {
+                if self.filled.wait_until(&mut inner, until).timed_out() {
+                    break;
+                }
+            }
+            inner.gathering = None;
+        }
+        inner.last_group = inner.urgent.min(GROUP_COMMITS);
         let mut group = Vec::new();
         let mut bytes = 0;
         while group.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
