@@ -5,6 +5,7 @@ use crate::store::{Direction, Key, KeyRange, LoggedChanges, Revision, StoreError
 use ::sled::transaction::{ConflictableTransactionError, TransactionError};
 use ::sled::{Db, IVec, Mode, Transactional, Tree};
 use std::convert::Infallible;
+use std::fs::File;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const REMAINS_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Trees {
     trees: Vec<Tree>,
     db: Db,
+    /// sled's one file. Its own flush hands the bytes to the operating system, which a killed process survives; that they
+    /// survive a power cut takes a sync of the file.
+    file: File,
     home: Home,
 }
 
@@ -46,7 +50,8 @@ impl Trees {
             .map(|table| db.open_tree(table.name()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        Ok(Self { trees, db, home })
+        let file = File::open(home.engine().join("db")).map_err(|e| failed(::sled::Error::Io(e)))?;
+        Ok(Self { trees, db, file, home })
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
@@ -134,7 +139,8 @@ impl Trees {
     }
     /// Everything applied so far is on disk when it returns.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map(|_| ()).map_err(failed)
+        self.db.flush().map_err(failed)?;
+        self.file.sync_data().map_err(|e| failed(::sled::Error::Io(e)))
     }
     pub(super) fn home(&self) -> &Home {
         &self.home
