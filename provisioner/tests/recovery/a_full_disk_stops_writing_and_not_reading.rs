@@ -11,7 +11,9 @@ async fn a_full_disk_stops_writing_and_not_reading() {
     let registry = open_with(dir.path(), full).await.unwrap();
     let Err(RegistryError::Unavailable(why)) = create(&registry, "u").await else { panic!("written") };
     assert!(why.contains("bytes free") && why.contains("make room"), "{why}");
-    assert_eq!(registry.health(), Health::ReadOnly(why));
+    // How many bytes are free may have changed in between.
+    let Health::ReadOnly(why) = registry.health() else { panic!("not said") };
+    assert!(why.contains("bytes free") && why.contains("make room"), "{why}");
     registry.thing(&thing("t")).await.unwrap();
     registry.close().await.unwrap();
     let registry = open(dir.path()).await.unwrap();
