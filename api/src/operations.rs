@@ -1,5 +1,6 @@
 //! Every operation: one line here, one small function in the file of its resource.
 use crate::route::Route;
+use jitp_provisioner::Right;
 
 mod attempts;
 mod billing_groups;
@@ -20,10 +21,12 @@ mod thing_types;
 mod things;
 
 macro_rules! routes {
-    ($($method:ident $path:literal $operation:ident $run:path;)+) => {
-        /// The route table. A path is matched as it was sent; segments in braces are labels.
+    ($($method:ident $right:ident $path:literal $operation:ident $run:path;)+) => {
+        /// The route table: method, the right that the caller's key needs, path, operation, function. A path is matched as
+        /// it was sent; segments in braces are labels.
         pub(crate) static ROUTES: &[Route] = &[$(Route {
             method: stringify!($method),
+            right: Right::$right,
             path: $path,
             operation: stringify!($operation),
             run: |call| Box::pin($run(call)),
@@ -32,80 +35,80 @@ macro_rules! routes {
 }
 
 routes! {
-    POST   "/cacertificate" RegisterCACertificate ca_certificates::register;
-    GET    "/cacertificate/{caCertificateId}" DescribeCACertificate ca_certificates::describe;
-    PUT    "/cacertificate/{caCertificateId}" UpdateCACertificate ca_certificates::update;
-    DELETE "/cacertificate/{caCertificateId}" DeleteCACertificate ca_certificates::delete;
-    GET    "/cacertificates" ListCACertificates ca_certificates::list;
-    GET    "/registrationcode" GetRegistrationCode ca_certificates::registration_code;
-    DELETE "/registrationcode" DeleteRegistrationCode ca_certificates::delete_registration_code;
+    POST   Administer "/cacertificate" RegisterCACertificate ca_certificates::register;
+    GET    Read       "/cacertificate/{caCertificateId}" DescribeCACertificate ca_certificates::describe;
+    PUT    Administer "/cacertificate/{caCertificateId}" UpdateCACertificate ca_certificates::update;
+    DELETE Administer "/cacertificate/{caCertificateId}" DeleteCACertificate ca_certificates::delete;
+    GET    Read       "/cacertificates" ListCACertificates ca_certificates::list;
+    GET    Read       "/registrationcode" GetRegistrationCode ca_certificates::registration_code;
+    DELETE Administer "/registrationcode" DeleteRegistrationCode ca_certificates::delete_registration_code;
 
-    POST   "/certificate/register" RegisterCertificate certificates::register;
-    POST   "/certificate/register-no-ca" RegisterCertificateWithoutCA certificates::register_without_ca;
-    GET    "/certificates/{certificateId}" DescribeCertificate certificates::describe;
-    PUT    "/certificates/{certificateId}" UpdateCertificate certificates::update;
-    DELETE "/certificates/{certificateId}" DeleteCertificate certificates::delete;
-    GET    "/certificates" ListCertificates certificates::list;
-    GET    "/certificates-by-ca/{caCertificateId}" ListCertificatesByCA certificates::list_by_ca;
+    POST   Operate    "/certificate/register" RegisterCertificate certificates::register;
+    POST   Operate    "/certificate/register-no-ca" RegisterCertificateWithoutCA certificates::register_without_ca;
+    GET    Read       "/certificates/{certificateId}" DescribeCertificate certificates::describe;
+    PUT    Operate    "/certificates/{certificateId}" UpdateCertificate certificates::update;
+    DELETE Operate    "/certificates/{certificateId}" DeleteCertificate certificates::delete;
+    GET    Read       "/certificates" ListCertificates certificates::list;
+    GET    Read       "/certificates-by-ca/{caCertificateId}" ListCertificatesByCA certificates::list_by_ca;
 
-    POST   "/things/{thingName}" CreateThing things::create;
-    GET    "/things/{thingName}" DescribeThing things::describe;
-    PATCH  "/things/{thingName}" UpdateThing things::update;
-    DELETE "/things/{thingName}" DeleteThing things::delete;
-    GET    "/things" ListThings things::list;
+    POST   Operate    "/things/{thingName}" CreateThing things::create;
+    GET    Read       "/things/{thingName}" DescribeThing things::describe;
+    PATCH  Operate    "/things/{thingName}" UpdateThing things::update;
+    DELETE Operate    "/things/{thingName}" DeleteThing things::delete;
+    GET    Read       "/things" ListThings things::list;
 
-    PUT    "/things/{thingName}/principals" AttachThingPrincipal principals::attach;
-    DELETE "/things/{thingName}/principals" DetachThingPrincipal principals::detach;
-    GET    "/things/{thingName}/principals" ListThingPrincipals principals::list_of_thing;
-    GET    "/principals/things" ListPrincipalThings principals::list_things;
+    PUT    Operate    "/things/{thingName}/principals" AttachThingPrincipal principals::attach;
+    DELETE Operate    "/things/{thingName}/principals" DetachThingPrincipal principals::detach;
+    GET    Read       "/things/{thingName}/principals" ListThingPrincipals principals::list_of_thing;
+    GET    Read       "/principals/things" ListPrincipalThings principals::list_things;
 
-    POST   "/thing-types/{thingTypeName}" CreateThingType thing_types::create;
-    GET    "/thing-types/{thingTypeName}" DescribeThingType thing_types::describe;
-    DELETE "/thing-types/{thingTypeName}" DeleteThingType thing_types::delete;
-    POST   "/thing-types/{thingTypeName}/deprecate" DeprecateThingType thing_types::deprecate;
+    POST   Operate    "/thing-types/{thingTypeName}" CreateThingType thing_types::create;
+    GET    Read       "/thing-types/{thingTypeName}" DescribeThingType thing_types::describe;
+    DELETE Operate    "/thing-types/{thingTypeName}" DeleteThingType thing_types::delete;
+    POST   Operate    "/thing-types/{thingTypeName}/deprecate" DeprecateThingType thing_types::deprecate;
 
-    POST   "/thing-groups/{thingGroupName}" CreateThingGroup thing_groups::create;
-    GET    "/thing-groups/{thingGroupName}" DescribeThingGroup thing_groups::describe;
-    DELETE "/thing-groups/{thingGroupName}" DeleteThingGroup thing_groups::delete;
-    PUT    "/thing-groups/addThingToThingGroup" AddThingToThingGroup thing_group_members::add;
-    PUT    "/thing-groups/removeThingFromThingGroup" RemoveThingFromThingGroup thing_group_members::remove;
-    GET    "/things/{thingName}/thing-groups" ListThingGroupsForThing thing_group_members::list_groups;
+    POST   Operate    "/thing-groups/{thingGroupName}" CreateThingGroup thing_groups::create;
+    GET    Read       "/thing-groups/{thingGroupName}" DescribeThingGroup thing_groups::describe;
+    DELETE Operate    "/thing-groups/{thingGroupName}" DeleteThingGroup thing_groups::delete;
+    PUT    Operate    "/thing-groups/addThingToThingGroup" AddThingToThingGroup thing_group_members::add;
+    PUT    Operate    "/thing-groups/removeThingFromThingGroup" RemoveThingFromThingGroup thing_group_members::remove;
+    GET    Read       "/things/{thingName}/thing-groups" ListThingGroupsForThing thing_group_members::list_groups;
 
-    POST   "/billing-groups/{billingGroupName}" CreateBillingGroup billing_groups::create;
+    POST   Operate    "/billing-groups/{billingGroupName}" CreateBillingGroup billing_groups::create;
 
-    POST   "/policies/{policyName}" CreatePolicy policies::create;
-    GET    "/policies/{policyName}" GetPolicy policies::get;
-    DELETE "/policies/{policyName}" DeletePolicy policies::delete;
-    GET    "/policies" ListPolicies policies::list;
-    POST   "/policies/{policyName}/version" CreatePolicyVersion policies::create_version;
-    GET    "/policies/{policyName}/version/{policyVersionId}" GetPolicyVersion policies::get_version;
-    PATCH  "/policies/{policyName}/version/{policyVersionId}" SetDefaultPolicyVersion policies::set_default_version;
-    DELETE "/policies/{policyName}/version/{policyVersionId}" DeletePolicyVersion policies::delete_version;
-    GET    "/policies/{policyName}/version" ListPolicyVersions policies::list_versions;
+    POST   Operate    "/policies/{policyName}" CreatePolicy policies::create;
+    GET    Read       "/policies/{policyName}" GetPolicy policies::get;
+    DELETE Operate    "/policies/{policyName}" DeletePolicy policies::delete;
+    GET    Read       "/policies" ListPolicies policies::list;
+    POST   Operate    "/policies/{policyName}/version" CreatePolicyVersion policies::create_version;
+    GET    Read       "/policies/{policyName}/version/{policyVersionId}" GetPolicyVersion policies::get_version;
+    PATCH  Operate    "/policies/{policyName}/version/{policyVersionId}" SetDefaultPolicyVersion policies::set_default_version;
+    DELETE Operate    "/policies/{policyName}/version/{policyVersionId}" DeletePolicyVersion policies::delete_version;
+    GET    Read       "/policies/{policyName}/version" ListPolicyVersions policies::list_versions;
 
-    PUT    "/target-policies/{policyName}" AttachPolicy policy_attachments::attach;
-    POST   "/target-policies/{policyName}" DetachPolicy policy_attachments::detach;
-    POST   "/attached-policies/{target}" ListAttachedPolicies policy_attachments::list_of_target;
-    POST   "/policy-targets/{policyName}" ListTargetsForPolicy policy_attachments::list_targets;
+    PUT    Operate    "/target-policies/{policyName}" AttachPolicy policy_attachments::attach;
+    POST   Operate    "/target-policies/{policyName}" DetachPolicy policy_attachments::detach;
+    POST   Read       "/attached-policies/{target}" ListAttachedPolicies policy_attachments::list_of_target;
+    POST   Read       "/policy-targets/{policyName}" ListTargetsForPolicy policy_attachments::list_targets;
 
-    POST   "/provisioning-templates" CreateProvisioningTemplate templates::create;
-    GET    "/provisioning-templates/{templateName}" DescribeProvisioningTemplate templates::describe;
-    PATCH  "/provisioning-templates/{templateName}" UpdateProvisioningTemplate templates::update;
-    DELETE "/provisioning-templates/{templateName}" DeleteProvisioningTemplate templates::delete;
-    GET    "/provisioning-templates" ListProvisioningTemplates templates::list;
-    POST   "/provisioning-templates/{templateName}/versions" CreateProvisioningTemplateVersion template_versions::create;
-    GET    "/provisioning-templates/{templateName}/versions/{versionId}" DescribeProvisioningTemplateVersion template_versions::describe;
-    DELETE "/provisioning-templates/{templateName}/versions/{versionId}" DeleteProvisioningTemplateVersion template_versions::delete;
-    GET    "/provisioning-templates/{templateName}/versions" ListProvisioningTemplateVersions template_versions::list;
+    POST   Operate    "/provisioning-templates" CreateProvisioningTemplate templates::create;
+    GET    Read       "/provisioning-templates/{templateName}" DescribeProvisioningTemplate templates::describe;
+    PATCH  Operate    "/provisioning-templates/{templateName}" UpdateProvisioningTemplate templates::update;
+    DELETE Operate    "/provisioning-templates/{templateName}" DeleteProvisioningTemplate templates::delete;
+    GET    Read       "/provisioning-templates" ListProvisioningTemplates templates::list;
+    POST   Operate    "/provisioning-templates/{templateName}/versions" CreateProvisioningTemplateVersion template_versions::create;
+    GET    Read       "/provisioning-templates/{templateName}/versions/{versionId}" DescribeProvisioningTemplateVersion template_versions::describe;
+    DELETE Operate    "/provisioning-templates/{templateName}/versions/{versionId}" DeleteProvisioningTemplateVersion template_versions::delete;
+    GET    Read       "/provisioning-templates/{templateName}/versions" ListProvisioningTemplateVersions template_versions::list;
 
-    GET    "/endpoint" DescribeEndpoint endpoint::describe;
-    GET    "/event-configurations" DescribeEventConfigurations event_configurations::describe;
-    PATCH  "/event-configurations" UpdateEventConfigurations event_configurations::update;
+    GET    Read       "/endpoint" DescribeEndpoint endpoint::describe;
+    GET    Read       "/event-configurations" DescribeEventConfigurations event_configurations::describe;
+    PATCH  Operate    "/event-configurations" UpdateEventConfigurations event_configurations::update;
 
-    GET    "/jitp/v1/attempts" ListAttempts attempts::list;
-    GET    "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
-    POST   "/jitp/v1/simulate" Simulate simulate::simulate;
-    GET    "/jitp/v1/status" GetStatus status::get;
+    GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
+    GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
+    POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
+    GET    Read       "/jitp/v1/status" GetStatus status::get;
 }
 
 /// How an operation is called over HTTP: for tools that check the table against AWS's published model.
@@ -117,6 +120,8 @@ pub struct OperationRoute {
     pub method: &'static str,
     /// Path with labels in braces.
     pub path: &'static str,
+    /// What the caller's access key must allow.
+    pub right: Right,
 }
 
 /// Every operation that this API answers.
@@ -125,5 +130,26 @@ pub fn operations() -> impl Iterator<Item = OperationRoute> {
         operation: route.operation,
         method: route.method,
         path: route.path,
+        right: route.right,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Operations that only read, though their method does not say so.
+    const READING_POSTS: [&str; 3] = ["ListAttachedPolicies", "ListTargetsForPolicy", "Simulate"];
+
+    #[test]
+    fn who_may_only_read_changes_nothing_and_who_operates_changes_no_ca_certificate_and_no_key() {
+        for route in ROUTES {
+            let changes = route.method != "GET" && !READING_POSTS.contains(&route.operation);
+            let name = route.operation;
+            assert_eq!(changes, route.right != Right::Read, "{name}");
+            let guarded =
+                ["CACertificate", "RegistrationCode", "AccessKey"].iter().any(|part| name.contains(part));
+            assert_eq!(changes && guarded, route.right == Right::Administer, "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
+use jitp_provisioner::Right;
 
 /// What an operation's function gives.
 pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send + 'a>>;
@@ -14,6 +15,8 @@ pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Reply, ApiError
 /// One operation: how it is called over HTTP, and its function.
 pub(crate) struct Route {
     pub method: &'static str,
+    /// What the caller's access key must allow.
+    pub right: Right,
     /// Segments in braces are labels: `/things/{thingName}`.
     pub path: &'static str,
     pub operation: &'static str,

@@ -3,6 +3,7 @@
 //! Knows records, transactions, provisioning runs, attempts and changes; knows nothing of sockets, MQTT or HTTP.
 #![deny(missing_docs)]
 
+pub mod access_key;
 pub mod admission;
 mod arn;
 mod attempt;
@@ -22,6 +23,7 @@ mod stored;
 mod transact;
 mod tx;
 
+pub use access_key::{AccessKeyRecord, AccessKeyStatus, Right, Role, Secret};
 pub use admission::budget::CaBudget;
 pub use admission::{Admission, Presentation, Principal, Refusal};
 pub use arn::{Arn, ArnError, ResourceKind};

@@ -77,4 +77,8 @@ tables! {
     TemplateVersions = "template-versions",
     /// sequence (8 bytes, big endian) → attempt.
     Attempts = "attempts",
+    /// id → access key, with its secret.
+    AccessKeys = "access-keys",
+    /// sequence (8 bytes, big endian) → audited call.
+    Audit = "audit",
 }
