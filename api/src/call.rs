@@ -89,6 +89,16 @@ impl Call {
         };
         Input { name, value }
     }
+    /// A change in the JSON body: absent is `None`, `null` is `Some(None)`.
+    pub fn nullable_member<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<Option<T>>, ApiError> {
+        match self.body.contains_key(name) {
+            true => self.member(name).optional().map(Some),
+            false => Ok(None),
+        }
+    }
 }
 
 /// A named input, decoded or refused.

@@ -10,6 +10,8 @@
 //! | `GET /jitp/v1/status` | yes | version, account, region, endpoint, health |
 //! | `GET /jitp/v1/attempts` | yes | `attempts`, newest first, and `nextBefore` if there are more. Query: `outcome`, `reason`, `certificateId`, `caCertificateId`, `clientId`, `since` (milliseconds since the Unix epoch), `limit` (1 to 1000, default 25), `before` (a `nextBefore`) |
 //! | `GET /jitp/v1/attempts/tail` | yes | attempts as JSON lines as they happen, after the sequence `after` or from now; empty lines are heartbeats. Same filters |
+//! | `GET /jitp/v1/ca-certificates/{id}/budget` | yes | `usedRuns`; `totalRuns` and `runsPerSecond` where they are limited, and `runsPerSecondInForce` (0: unlimited) |
+//! | `PATCH /jitp/v1/ca-certificates/{id}/budget` | yes | the same after the change: `totalRuns`, `runsPerSecond`; `null` lifts a limit |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 

@@ -4,6 +4,7 @@ use jitp_provisioner::Right;
 
 mod attempts;
 mod billing_groups;
+mod ca_budgets;
 mod ca_certificates;
 mod certificates;
 mod endpoint;
@@ -108,6 +109,8 @@ routes! {
     GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
     GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
     POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
+    GET    Read       "/jitp/v1/ca-certificates/{caCertificateId}/budget" GetCaBudget ca_budgets::get;
+    PATCH  Administer "/jitp/v1/ca-certificates/{caCertificateId}/budget" UpdateCaBudget ca_budgets::update;
     GET    Read       "/jitp/v1/status" GetStatus status::get;
 }
 

@@ -121,6 +121,47 @@ async fn attempts_are_listed_newest_first_by_filter_and_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_reason_code_is_refused_with_all_that_there_are() {
+    let server = Server::start().await;
+    for path in ["/jitp/v1/attempts", "/jitp/v1/attempts/tail"] {
+        let answer = server.client.call("GET", &format!("{path}?reason=no_such"), Value::Null).await;
+        assert_eq!((answer.status, answer.exception.as_deref()), (400, Some("InvalidRequestException")));
+        let message = answer.body["message"].as_str().unwrap();
+        for part in ["reason: \"no_such\" is no reason code", "docs/reason-codes.md"] {
+            assert!(message.contains(part), "{message}");
+        }
+        for code in ReasonCode::ALL {
+            assert!(message.contains(code.as_str()), "{code}: {message}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_ca_is_changed_limit_by_limit() {
+    let server = Server::start().await;
+    let id = register(&server.client, &authority("Factory CA")).await;
+    let path = format!("/jitp/v1/ca-certificates/{id}/budget");
+    let none = json!({"caCertificateId": id, "usedRuns": 0, "runsPerSecondInForce": 0});
+    assert_eq!(server.client.ok("GET", &path, Value::Null).await, none);
+    assert_eq!(server.client.ok("PATCH", &path, json!({})).await, none);
+    let total = server.client.ok("PATCH", &path, json!({"totalRuns": 5})).await;
+    assert_eq!((&total["totalRuns"], total.get("runsPerSecond")), (&json!(5), None));
+    let both = server.client.ok("PATCH", &path, json!({"runsPerSecond": 2})).await;
+    assert_eq!((&both["totalRuns"], &both["runsPerSecond"]), (&json!(5), &json!(2)));
+    assert_eq!(both["runsPerSecondInForce"], 2);
+    let rate = server.client.ok("PATCH", &path, json!({"totalRuns": null})).await;
+    assert_eq!((rate.get("totalRuns"), &rate["runsPerSecond"]), (None, &json!(2)));
+    assert_eq!(server.client.ok("PATCH", &path, json!({"runsPerSecond": null})).await, none);
+    for bad in [json!({"totalRuns": -1}), json!({"totalRuns": "5"}), json!({"runsPerSecond": 1.5})] {
+        assert_eq!(server.client.call("PATCH", &path, bad).await.status, 400);
+    }
+    let unknown = format!("/jitp/v1/ca-certificates/{}/budget", "0".repeat(64));
+    for method in ["GET", "PATCH"] {
+        assert_eq!(server.client.call(method, &unknown, Value::Null).await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tail_shows_attempts_as_they_happen_and_ends_when_the_api_stops() {
     let server = Server::start().await;
     server.provisioner.record_refusal(refusal("before"));

@@ -24,7 +24,7 @@ mod transact;
 mod tx;
 
 pub use access_key::{AccessKeyRecord, AccessKeyStatus, Right, Role, Secret};
-pub use admission::budget::CaBudget;
+pub use admission::budget::{CaBudget, UpdateCaBudget};
 pub use admission::{Admission, Presentation, Principal, Refusal};
 pub use arn::{Arn, ArnError, ResourceKind};
 pub use attempt::{Attempt, AttemptFilter, Outcome};

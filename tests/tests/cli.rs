@@ -51,7 +51,7 @@ impl<'a> Transcript<'a> {
         settings.add_filter(r"\b[0-9a-f]{64}\b", "ID");
         settings.add_filter(r"certificate [0-9a-f]{12}\b", "certificate ID");
         settings.add_filter(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", "PEM");
-        settings.add_filter(r"expected one of `PROVISIONED`.*", "expected one of the CODES");
+        settings.add_filter(r"PROVISIONED, REGISTERED_PENDING_ACTIVATION, .*", "CODES");
         settings.add_filter(r"127\.0\.0\.1:\d+", "ADDRESS");
         settings.add_filter(r"localhost:\d+", "localhost:PORT");
         settings.add_filter(r"--port \d+", "--port PORT");
@@ -182,6 +182,12 @@ async fn day(json: bool, name: &str) -> anyhow::Result<()> {
     transcript.run(&["cert", "list", "--ca", &authority])?;
     transcript.run(&["cert", "show", &certificate])?;
     transcript.run(&["ca", "show", &authority])?;
+    transcript.run(&["ca", "budget", &authority])?;
+    transcript.run(&["ca", "budget", &authority, "--runs", "100", "--rate", "5"])?;
+    transcript.run(&["ca", "show", &authority])?;
+    transcript.run(&["ca", "budget", &authority, "--unlimited", "--default-rate"])?;
+    transcript.run(&["ca", "budget", &authority, "--runs", "1", "--unlimited"])?;
+    transcript.run(&["ca", "budget", &"0".repeat(64), "--runs", "1"])?;
     transcript.run(&["template", "list"])?;
     transcript.run(&["template", "show", "plant-a"])?;
     transcript.run(&["policy", "list"])?;

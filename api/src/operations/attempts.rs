@@ -130,12 +130,28 @@ fn filter(call: &Call) -> Result<AttemptFilter, ApiError> {
     let client_id: Option<Bounded<0, 65_535>> = call.query("clientId").optional()?;
     Ok(AttemptFilter {
         outcome: call.query::<Outcome>("outcome").optional()?,
-        reason: call.query::<ReasonCode>("reason").optional()?,
+        reason: call.query::<Reason>("reason").optional()?.map(|Reason(code)| code),
         certificate_id: call.query("certificateId").optional()?,
         ca_certificate_id: call.query("caCertificateId").optional()?,
         client_id: client_id.map(|client_id| client_id.0),
         since: call.query("since").optional()?.map(Timestamp),
     })
+}
+
+/// A reason code.
+struct Reason(ReasonCode);
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| {
+            let shown: String = text.chars().take(64).collect();
+            let codes: Vec<_> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+            let codes = codes.join(", ");
+            D::Error::custom(format_args!(
+                "{shown:?} is no reason code; docs/reason-codes.md explains them all: {codes}"
+            ))
+        })
+    }
 }
 
 /// 1 to 1000.

@@ -1,5 +1,5 @@
 //! `jitp ca`: the certification authorities whose devices may come.
-use super::{connect, read};
+use super::{connect, read, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::data_dir::write_file;
@@ -31,6 +31,8 @@ pub enum Command {
     Activate(One),
     /// Stop it from registering new devices; those registered keep working
     Deactivate(One),
+    /// Show how many certificates it may register by itself, and how fast; or change it
+    Budget(Budget),
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +119,26 @@ pub struct One {
     pub target: Target,
 }
 
+#[derive(Debug, Args)]
+pub struct Budget {
+    /// The CA certificate's id
+    pub id: String,
+    /// Certificates that it may register in all, those of an earlier total included
+    #[arg(long, value_name = "N", conflicts_with = "unlimited")]
+    pub runs: Option<u64>,
+    /// As many certificates as come
+    #[arg(long)]
+    pub unlimited: bool,
+    /// Provisioning runs a second (0: unlimited)
+    #[arg(long, value_name = "N", conflicts_with = "default_rate")]
+    pub rate: Option<u32>,
+    /// As many runs a second as the configuration says (provisioning.runs_per_ca_per_second)
+    #[arg(long)]
+    pub default_rate: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
 pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Create(args) => create(global, &args),
@@ -125,6 +147,7 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
         Command::Activate(one) => switch(global, &one, "ACTIVE").await,
         Command::Deactivate(one) => switch(global, &one, "INACTIVE").await,
+        Command::Budget(args) => budget(global, &args).await,
     }
 }
 
@@ -240,10 +263,13 @@ async fn list(global: &Global, client: &Client) -> anyhow::Result<Exit> {
 }
 
 async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit> {
-    let reply = client.get(&format!("/cacertificate/{}", encode(id))).await?;
+    let mut reply = client.get(&format!("/cacertificate/{}", encode(id))).await?;
+    let budget = client.get(&budget_path(id)).await?;
     if global.json {
+        set(&mut reply, "budget", budget);
         return output::json(&reply);
     }
+    let [runs, rate] = budget_fields(&budget);
     let empty = Value::Null;
     let ca = reply.get("certificateDescription").unwrap_or(&empty);
     let config = reply.get("registrationConfig").unwrap_or(&empty);
@@ -259,6 +285,8 @@ async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit
             optional(config, "templateName")
                 .or_else(|| config.get("templateBody").map(|_| "kept with the CA (--json shows it)".into())),
         ),
+        runs,
+        rate,
         ("created", time(ca, "creationDate")),
         ("modified", time(ca, "lastModifiedDate")),
         ("valid from", time(validity, "notBefore")),
@@ -266,11 +294,47 @@ async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit
     ])
 }
 
-async fn switch(global: &Global, one: &One, status: &str) -> anyhow::Result<Exit> {
-    let client = connect(global, &one.target)?;
-    client.put(&format!("/cacertificate/{}?newStatus={status}", encode(&one.id)), &json!({})).await?;
-    if global.json {
-        return output::json(&json!({ "certificateId": one.id, "status": status }));
+async fn switch(global: &Global, one: &One, to: &str) -> anyhow::Result<Exit> {
+    let subject =
+        status::Subject { word: "CA", collection: "cacertificate", id: &one.id, target: &one.target };
+    status::set(global, &subject, to).await
+}
+
+async fn budget(global: &Global, args: &Budget) -> anyhow::Result<Exit> {
+    let client = connect(global, &args.target)?;
+    let mut update = json!({});
+    if args.runs.is_some() || args.unlimited {
+        set(&mut update, "totalRuns", json!(args.runs));
     }
-    output::text(&format!("CA {} is {status}\n", one.id))
+    if args.rate.is_some() || args.default_rate {
+        set(&mut update, "runsPerSecond", json!(args.rate));
+    }
+    let reply = if update == json!({}) {
+        client.get(&budget_path(&args.id)).await?
+    } else {
+        client.patch(&budget_path(&args.id), &update).await?
+    };
+    if global.json {
+        return output::json(&reply);
+    }
+    let [runs, rate] = budget_fields(&reply);
+    output::fields(&[("CA certificate id", optional(&reply, "caCertificateId")), runs, rate])
+}
+
+fn budget_path(id: &str) -> String {
+    format!("/jitp/v1/ca-certificates/{}/budget", encode(id))
+}
+
+/// A budget as a person reads it.
+fn budget_fields(budget: &Value) -> [(&'static str, Option<String>); 2] {
+    let runs = match optional(budget, "totalRuns") {
+        Some(total) => format!("{} of {total} certificates registered", member(budget, "usedRuns")),
+        None => "unlimited".into(),
+    };
+    let whose = if budget.get("runsPerSecond").is_some() { "its own" } else { "the configured default" };
+    let rate = match member(budget, "runsPerSecondInForce").as_str() {
+        "0" => format!("unlimited ({whose})"),
+        rate => format!("{rate} a second ({whose})"),
+    };
+    [("budget", Some(runs)), ("rate", Some(rate))]
 }

@@ -1,5 +1,5 @@
 //! `jitp cert`: the certificates of devices.
-use super::connect;
+use super::{connect, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::exit::Exit;
@@ -94,11 +94,8 @@ async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit
     ])
 }
 
-async fn switch(global: &Global, one: &One, status: &str) -> anyhow::Result<Exit> {
-    let client = connect(global, &one.target)?;
-    client.put(&format!("/certificates/{}?newStatus={status}", encode(&one.id)), &json!({})).await?;
-    if global.json {
-        return output::json(&json!({ "certificateId": one.id, "status": status }));
-    }
-    output::text(&format!("certificate {} is {status}\n", one.id))
+async fn switch(global: &Global, one: &One, to: &str) -> anyhow::Result<Exit> {
+    let subject =
+        status::Subject { word: "certificate", collection: "certificates", id: &one.id, target: &one.target };
+    status::set(global, &subject, to).await
 }

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod policy;
 pub mod serve;
 pub mod simulate;
+mod status;
 pub mod template;
 pub mod thing;
 

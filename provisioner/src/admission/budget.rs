@@ -17,7 +17,34 @@ pub struct CaBudget {
     pub total_runs: Option<u64>,
 }
 
+/// What to change of a CA's budget. `None` leaves a limit as it is, `Some(None)` lifts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct UpdateCaBudget {
+    pub runs_per_second: Option<Option<u32>>,
+    pub total_runs: Option<Option<u64>>,
+}
+
 impl Registry {
+    /// The budget of a CA.
+    ///
+    /// # Errors
+    /// `NotFound` if the CA is not registered.
+    pub async fn ca_budget(&self, ca: CertificateId) -> Result<CaBudget, RegistryError> {
+        Ok(budget_of(&self.begin().require(&ca).await?))
+    }
+    /// Changes one limit of the budget of a CA, or both; the budget that it has now. What it has used of a total stays
+    /// counted.
+    ///
+    /// # Errors
+    /// `NotFound` if the CA is not registered.
+    pub async fn update_ca_budget(
+        &self,
+        ca: CertificateId,
+        update: UpdateCaBudget,
+    ) -> Result<CaBudget, RegistryError> {
+        transact!(self, |tx| change(tx, ca, update))
+    }
     /// Sets the budget of a CA. What it has used of a total stays counted.
     ///
     /// # Errors
@@ -29,6 +56,22 @@ impl Registry {
     pub async fn ca_budget_used(&self, ca: CertificateId) -> Result<u64, RegistryError> {
         used(&mut self.begin(), ca).await
     }
+}
+
+async fn change(tx: &mut Tx, ca: CertificateId, update: UpdateCaBudget) -> Result<CaBudget, RegistryError> {
+    let before = budget_of(&tx.require(&ca).await?);
+    let after = CaBudget {
+        runs_per_second: update.runs_per_second.unwrap_or(before.runs_per_second),
+        total_runs: update.total_runs.unwrap_or(before.total_runs),
+    };
+    if after != before {
+        set(tx, ca, after).await?;
+    }
+    Ok(after)
+}
+
+fn budget_of(record: &CaCertificateRecord) -> CaBudget {
+    CaBudget { runs_per_second: record.runs_per_second, total_runs: record.total_runs }
 }
 
 async fn set(tx: &mut Tx, ca: CertificateId, budget: CaBudget) -> Result<(), RegistryError> {

@@ -8,40 +8,31 @@ pub(crate) fn run(account: &str, attempt: &Attempt) {
     let template = attempt.template_name.as_ref().map(|name| name.as_str()).unwrap_or_default();
     let certificate = attempt.certificate_id.map(|id| id.to_string()).unwrap_or_default();
     let succeeded = attempt.outcome == Outcome::Provisioned;
+    macro_rules! provision_device {
+        ($record:ident, $status:literal) => {
+            tracing::$record!(
+                eventType = "ProvisionDevice",
+                status = $status,
+                accountId = account,
+                traceId = %uuid::Uuid::new_v4(),
+                provisioningTemplateName = template,
+                provisioningTemplateVersion = attempt.template_version,
+                deviceCertificateId = %certificate,
+                caCertificateId = %ca,
+                clientId = attempt.client_id.as_deref(),
+                sourceIp = %attempt.source_ip,
+                sourcePort = attempt.source_port,
+                errorCode = %attempt.reason,
+                resource = attempt.failing_resource.as_deref(),
+                jsonPath = attempt.json_path.as_deref(),
+                details = %attempt.message,
+            )
+        };
+    }
     if succeeded {
-        tracing::info!(
-            eventType = "ProvisionDevice",
-            status = "Success",
-            accountId = account,
-            traceId = %uuid::Uuid::new_v4(),
-            provisioningTemplateName = template,
-            provisioningTemplateVersion = attempt.template_version,
-            deviceCertificateId = %certificate,
-            caCertificateId = %ca,
-            clientId = attempt.client_id.as_deref(),
-            sourceIp = %attempt.source_ip,
-            sourcePort = attempt.source_port,
-            errorCode = %attempt.reason,
-            details = %attempt.message,
-        );
+        provision_device!(info, "Success");
     } else {
-        tracing::error!(
-            eventType = "ProvisionDevice",
-            status = "Failure",
-            accountId = account,
-            traceId = %uuid::Uuid::new_v4(),
-            provisioningTemplateName = template,
-            provisioningTemplateVersion = attempt.template_version,
-            deviceCertificateId = %certificate,
-            caCertificateId = %ca,
-            clientId = attempt.client_id.as_deref(),
-            sourceIp = %attempt.source_ip,
-            sourcePort = attempt.source_port,
-            errorCode = %attempt.reason,
-            resource = attempt.failing_resource.as_deref(),
-            jsonPath = attempt.json_path.as_deref(),
-            details = %attempt.message,
-        );
+        provision_device!(error, "Failure");
     }
     let count = match (succeeded, attempt.reason.is_server_error()) {
         (true, _) => metrics::counter!("ProvisionThing.Success", "caCertificateId" => ca),

@@ -172,8 +172,8 @@ impl Run<'_> {
             let used = budget::used(tx, id).await?;
             if used >= total {
                 let message = format!(
-                    "the CA {id} has registered the {total} certificates of its budget: raise the budget if these \
-                     devices are yours"
+                    "the CA {id} has registered the {total} certificates of its budget: raise it with `jitp ca budget` if \
+                     these devices are yours"
                 );
                 return Err(Cause::new(ReasonCode::CaBudgetExhausted, message));
             }
