@@ -150,8 +150,8 @@ mod tests {
             let changes = route.method != "GET" && !READING_POSTS.contains(&route.operation);
             let name = route.operation;
             assert_eq!(changes, route.right != Right::Read, "{name}");
-            let guarded =
-                ["CACertificate", "RegistrationCode", "AccessKey"].iter().any(|part| name.contains(part));
+            let guarded = ["CACertificate", "CaBudget", "RegistrationCode", "AccessKey"];
+            let guarded = guarded.iter().any(|part| name.contains(part));
             assert_eq!(changes && guarded, route.right == Right::Administer, "{name}");
         }
     }
