@@ -1,5 +1,6 @@
 //! Asking the policies, and saying so when they refuse (`spec/policies.md` section 9).
 use crate::live::LivePermissions;
+use crate::record::{Details, Event};
 use arc_swap::Cache;
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::{Action, Permissions};
@@ -115,25 +116,19 @@ impl Remembered {
 /// One record per refusal: client id, principal, action, resource, reason.
 pub(crate) fn log_refusal(identity: &Identity, permissions: &Permissions, action: Action, name: &str) {
     let explanation = permissions.explain(action, name);
-    let event_type = match action {
-        Action::Connect => "Connect",
-        Action::Subscribe => "Subscribe",
-        Action::Receive => "Publish-Out",
-        _ => "Publish-In",
+    let event = match action {
+        Action::Connect => Event::Connect,
+        Action::Subscribe => Event::Subscribe,
+        Action::Receive => Event::PublishOut,
+        _ => Event::PublishIn,
     };
-    tracing::error!(
-        eventType = event_type,
-        status = "Failure",
-        protocol = "MQTT",
-        traceId = &*identity.trace,
-        clientId = &*identity.client_id,
-        principalId = %identity.certificate,
-        sourceIp = %identity.source.ip(),
-        sourcePort = identity.source.port(),
-        topicName = (action != Action::Connect).then_some(name),
-        action = action.name(),
-        resource = %explanation.resource,
-        reason = "AUTHORIZATION_FAILURE",
-        details = %explanation,
-    );
+    let details = Details {
+        topic: (action != Action::Connect).then_some(name),
+        action: Some(action.name()),
+        resource: Some(&explanation.resource),
+        reason: Some("AUTHORIZATION_FAILURE"),
+        details: Some(&explanation),
+        ..Details::default()
+    };
+    identity.failed(event, details);
 }

@@ -9,6 +9,7 @@ mod figures;
 mod listener;
 mod live;
 pub mod message;
+mod record;
 mod retained;
 mod router;
 mod server;

@@ -1,5 +1,6 @@
 //! Accepting TCP connections, up to the limit.
 use crate::connection::{self, Shared};
+use crate::record::{Details, Event, Subject};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -52,14 +53,14 @@ pub(crate) async fn accept(
 fn admit(shared: &Arc<Shared>, places: &Arc<Semaphore>, socket: TcpStream, source: SocketAddr) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         shared.figures.over_limit.increment(1);
-        tracing::error!(
-            eventType = "Connect",
-            status = "Failure",
-            sourceIp = %source.ip(),
-            sourcePort = source.port(),
-            reason = "THROTTLED",
-            details = "the connection limit is reached; raise it or look for clients that connect too often",
-        );
+        let details = Details {
+            reason: Some("THROTTLED"),
+            details: Some(
+                &"the connection limit is reached; raise it or look for clients that connect too often",
+            ),
+            ..Details::default()
+        };
+        Subject::from(source).failed(Event::Connect, details);
         return;
     };
     shared.figures.accepted.increment(1);

@@ -76,13 +76,19 @@ impl Ending {
         Close { publish_will: wanted && will_allowed(), session_expiry }
     }
 
-    /// The end is the client's or the operator's wish, not an error.
-    pub(super) fn is_orderly(&self) -> bool {
-        matches!(
-            self,
-            Self::Goodbye { .. }
-                | Self::Session(SessionEnd::ShuttingDown | SessionEnd::Administrative { .. })
-        )
+    /// Someone did what they must not, or no longer may. A client that goes away, as clients do, or comes back by
+    /// another connection, is none: AWS logs these, too, as a `Disconnect` that succeeded.
+    pub(super) fn is_a_failure(&self) -> bool {
+        match self {
+            Self::Goodbye { .. } | Self::Lost(_) | Self::Silent { .. } => false,
+            Self::Violation(_) | Self::Forbidden(_) | Self::Throttled(_) => true,
+            Self::Session(end) => match end {
+                SessionEnd::TakenOver | SessionEnd::Administrative { .. } | SessionEnd::ShuttingDown => false,
+                SessionEnd::CertificateInactive
+                | SessionEnd::CertificateExpired
+                | SessionEnd::NotAuthorised => true,
+            },
+        }
     }
 
     /// For the log: what happened, and to whom to turn.
@@ -128,6 +134,15 @@ mod tests {
     #[test]
     fn a_will_that_is_no_longer_allowed_is_not_published() {
         assert!(!Ending::Lost("".into()).close(|| false).publish_will);
+    }
+
+    #[test]
+    fn a_client_that_only_goes_away_is_no_failure() {
+        assert!(!Ending::Lost("".into()).is_a_failure());
+        assert!(!Ending::Silent { seconds: 90 }.is_a_failure());
+        assert!(!Ending::Session(SessionEnd::TakenOver).is_a_failure());
+        assert!(Ending::Violation(Violation::malformed("")).is_a_failure());
+        assert!(Ending::Session(SessionEnd::CertificateInactive).is_a_failure());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::opening::Prepared;
 use super::pipe::Pipe;
 use crate::backend::{ProtocolVersion, SessionEnd};
 use crate::connection::codec::Aliases;
-use crate::enforcement::Enforcement;
+use crate::enforcement::{Enforcement, Identity};
 use crate::events::Presence;
 use crate::live::Registration;
 use crate::message::{Delivery, QoS};
+use crate::record::{self, Details};
 use crate::session::{InFlight, SessionHandle, Wake};
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
@@ -241,15 +242,12 @@ impl Established {
                 refused += 1;
                 continue;
             }
-            tracing::debug!(
-                eventType = "Publish-Out",
-                status = "Success",
-                protocol = "MQTT",
-                traceId = &*identity.trace,
-                clientId = &*identity.client_id,
-                topicName = &*delivery.message.topic,
-                retain = delivery.retain,
-            );
+            let details = Details {
+                topic: Some(&delivery.message.topic),
+                retain: Some(delivery.retain),
+                ..Details::default()
+            };
+            identity.succeeded(record::Event::PublishOut, details);
             if delivery.qos == QoS::AtMostOnce {
                 match self.out.publish(&delivery, 0, false, now) {
                     true => sent += 1,
@@ -346,7 +344,7 @@ impl Established {
         if matches!(ending, Ending::Violation(_)) {
             self.shared.figures.protocol_violations.increment(1);
         }
-        log_disconnect(&self.enforcement, &ending);
+        log_disconnect(self.enforcement.identity(), &ending);
         drop(self.registration);
         if let Some(code) = ending.code() {
             let reason =
@@ -365,24 +363,17 @@ fn lost(error: &std::io::Error) -> Ending {
     })
 }
 
-fn log_disconnect(enforcement: &Enforcement, ending: &Ending) {
-    let identity = enforcement.identity();
-    macro_rules! record {
-        ($level:ident, $status:literal) => {
-            tracing::$level!(
-                eventType = "Disconnect",
-                status = $status,
-                protocol = "MQTT",
-                traceId = &*identity.trace,
-                clientId = &*identity.client_id,
-                principalId = %identity.certificate,
-                sourceIp = %identity.source.ip(),
-                sourcePort = identity.source.port(),
-                reason = ending.presence().as_str(),
-                disconnectReason = ending.presence().as_str(),
-                details = &*ending.details(),
-            )
-        };
+fn log_disconnect(identity: &Identity, ending: &Ending) {
+    let reason = ending.presence().as_str();
+    let details = Details {
+        reason: Some(reason),
+        disconnect_reason: Some(reason),
+        details: Some(&ending.details()),
+        ..Details::default()
+    };
+    if ending.is_a_failure() {
+        identity.failed(record::Event::Disconnect, details);
+    } else {
+        identity.succeeded(record::Event::Disconnect, details);
     }
-    if ending.is_orderly() { record!(info, "Success") } else { record!(error, "Failure") }
 }

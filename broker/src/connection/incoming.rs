@@ -6,6 +6,7 @@ use super::established::Established;
 use crate::backend::{ProtocolVersion, PublishError, SubscribeError, SubscribeOptions};
 use crate::config::Profile;
 use crate::message::{Message, PublishProperties, QoS};
+use crate::record::{Details, Event};
 use crate::services::Reservation;
 use crate::topic::Filter;
 use bytes::Bytes;
@@ -141,7 +142,7 @@ impl Established {
     fn authorize_and_publish(&mut self, publish: Publish) -> Result<(), PublishRefused> {
         if let Err(why) = Reservation::of(&publish.topic).check_publish() {
             let message = format!("a PUBLISH to {:?} is refused: {why}", publish.topic);
-            self.log_reserved("Publish-In", &publish.topic, why);
+            self.log_reserved(Event::PublishIn, &publish.topic, why);
             return Err(forbidden(message));
         }
         if !self.enforcement.may_publish(&publish.topic, publish.retain) {
@@ -156,28 +157,13 @@ impl Established {
         let result = self.session.publish(message);
         self.last_topic = publish.topic;
         let identity = self.enforcement.identity();
+        let details =
+            Details { topic: Some(&self.last_topic), retain: Some(publish.retain), ..Details::default() };
         if result.is_ok() {
-            tracing::debug!(
-                eventType = "Publish-In",
-                status = "Success",
-                protocol = "MQTT",
-                traceId = &*identity.trace,
-                clientId = &*identity.client_id,
-                principalId = %identity.certificate,
-                topicName = &*self.last_topic,
-                retain = publish.retain,
-            );
+            identity.succeeded(Event::PublishIn, details);
         }
         result.map(|_| ()).map_err(|error| {
-            tracing::error!(
-                eventType = "Publish-In",
-                status = "Failure",
-                traceId = &*identity.trace,
-                clientId = &*identity.client_id,
-                principalId = %identity.certificate,
-                topicName = &*self.last_topic,
-                details = %error,
-            );
+            identity.failed(Event::PublishIn, Details { details: Some(&error), ..details });
             match error {
                 PublishError::RetainedFull { .. } => PublishRefused {
                     code: PubackReasonCode::QuotaExceeded,
@@ -216,7 +202,7 @@ impl Established {
             });
         }
         self.out.suback(packet_id, &codes);
-        self.log_filters("Subscribe", &granted);
+        self.log_filters(Event::Subscribe, &granted);
         if !granted.is_empty() {
             self.shared.lifecycle.subscribed(&self.presence, &granted);
         }
@@ -246,7 +232,7 @@ impl Established {
             return Ok(SubackReasonCode::UnspecifiedError);
         }
         if let Err(why) = Reservation::of(filter.path()).check_subscribe() {
-            self.log_reserved("Subscribe", text, why);
+            self.log_reserved(Event::Subscribe, text, why);
             return Ok(SubackReasonCode::NotAuthorized);
         }
         if !self.enforcement.may_subscribe(text) {
@@ -283,7 +269,7 @@ impl Established {
         }
         self.out.unsuback(packet_id, &codes);
         let topics: Vec<&str> = filters.iter().map(String::as_str).collect();
-        self.log_filters("Unsubscribe", &topics);
+        self.log_filters(Event::Unsubscribe, &topics);
         self.shared.lifecycle.unsubscribed(&self.presence, &topics);
         Ok(())
     }
@@ -327,53 +313,25 @@ impl Established {
         }
     }
 
-    fn log_filters(&self, event_type: &str, filters: &[&str]) {
-        let identity = self.enforcement.identity();
+    fn log_filters(&self, event: Event, filters: &[&str]) {
         for filter in filters {
-            tracing::debug!(
-                eventType = event_type,
-                status = "Success",
-                protocol = "MQTT",
-                traceId = &*identity.trace,
-                clientId = &*identity.client_id,
-                principalId = %identity.certificate,
-                topicName = filter,
-            );
+            let details = Details { topic: Some(filter), ..Details::default() };
+            self.enforcement.identity().succeeded(event, details);
         }
     }
 
-    fn log_reserved(&self, event_type: &str, topic: &str, why: &str) {
-        let identity = self.enforcement.identity();
-        tracing::error!(
-            eventType = event_type,
-            status = "Failure",
-            protocol = "MQTT",
-            traceId = &*identity.trace,
-            clientId = &*identity.client_id,
-            principalId = %identity.certificate,
-            sourceIp = %identity.source.ip(),
-            sourcePort = identity.source.port(),
-            topicName = topic,
-            reason = "AUTHORIZATION_FAILURE",
-            details = why,
-        );
+    fn log_reserved(&self, event: Event, topic: &str, why: &str) {
+        self.log_refused(event, topic, "AUTHORIZATION_FAILURE", why);
     }
 
-    fn log_subscribe(&self, filter: &str, details: &str) {
-        let identity = self.enforcement.identity();
-        tracing::error!(
-            eventType = "Subscribe",
-            status = "Failure",
-            protocol = "MQTT",
-            traceId = &*identity.trace,
-            clientId = &*identity.client_id,
-            principalId = %identity.certificate,
-            sourceIp = %identity.source.ip(),
-            sourcePort = identity.source.port(),
-            topicName = filter,
-            reason = "CLIENT_ERROR",
-            details,
-        );
+    fn log_subscribe(&self, filter: &str, why: &str) {
+        self.log_refused(Event::Subscribe, filter, "CLIENT_ERROR", why);
+    }
+
+    fn log_refused(&self, event: Event, topic: &str, reason: &str, why: &str) {
+        let details =
+            Details { topic: Some(topic), reason: Some(reason), details: Some(&why), ..Details::default() };
+        self.enforcement.identity().failed(event, details);
     }
 }
 

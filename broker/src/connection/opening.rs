@@ -10,6 +10,7 @@ use crate::enforcement::{Enforcement, Identity, log_refusal};
 use crate::events::Presence;
 use crate::live::SeenAt;
 use crate::message::{Message, QoS};
+use crate::record::{Details, Event};
 use crate::services::Reservation;
 use crate::tls::Peer;
 use jitp_provisioner::names::CertificateId;
@@ -46,7 +47,7 @@ pub(super) async fn open(
                 return None;
             }
             shared.lifecycle.connected(&mut prepared.presence);
-            log_connect(prepared.enforcement.identity());
+            prepared.enforcement.identity().succeeded(Event::Connect, Details::default());
             Some(Box::new(Established::new(Arc::clone(shared), pipe, out, prepared)))
         }
         Err(refused) => {
@@ -82,6 +83,8 @@ struct Opening<'a> {
     client_id: Arc<str>,
     assigned: bool,
     source: SocketAddr,
+    /// `sessionIdentifier` and `traceId`.
+    trace: Arc<str>,
 }
 
 impl<'a> Opening<'a> {
@@ -91,12 +94,13 @@ impl<'a> Opening<'a> {
             true => uuid::Uuid::new_v4().to_string().into(),
             false => connect.client_id.as_str().into(),
         };
-        Self { shared, peer, connect, client_id, assigned, source }
+        let trace = uuid::Uuid::new_v4().to_string().into();
+        Self { shared, peer, connect, client_id, assigned, source, trace }
     }
 
     async fn run(self, out: &mut Outbound) -> Result<Prepared, Refused> {
         self.check_will()?;
-        let (principal, mut identity, admission) = self.admit().await?;
+        let (principal, identity, admission) = self.admit().await?;
         let context = self.context();
         let seen_at = SeenAt { admission, permissions: self.shared.provisioner.changes().latest() };
         let granted = self.shared.provisioner.permissions(&principal, &context).await.map_err(|error| {
@@ -105,9 +109,7 @@ impl<'a> Opening<'a> {
             refused(ConnackCode::UNAVAILABLE, Some(ReasonCode::Internal.as_str()))
         })?;
         let thing = principal.exclusive_thing.clone();
-        let presence =
-            Presence::new(Arc::clone(&self.client_id), identity.certificate, thing, self.source.ip());
-        identity.trace = presence.session().into();
+        let presence = Presence::new(&identity, thing);
         self.authorize(&granted.permissions, &identity, &principal, &presence)?;
 
         let expiry = self
@@ -203,13 +205,14 @@ impl<'a> Opening<'a> {
             Admission::Admitted(principal) => {
                 let identity = self.identity(principal.id());
                 if aws && principal.provisioned_now {
-                    tracing::info!(
-                        eventType = "ProvisionDevice",
-                        status = "Success",
-                        clientId = &*identity.client_id,
-                        deviceCertificateId = %identity.certificate,
-                        details = "provisioned; profile aws closes the first connection, the device comes again",
-                    );
+                    let details = Details {
+                        device_certificate: Some(identity.certificate),
+                        details: Some(
+                            &"provisioned; profile aws closes the first connection, the device comes again",
+                        ),
+                        ..Details::default()
+                    };
+                    identity.succeeded(Event::ProvisionDevice, details);
                     return Err(Refused { silent: true, ..refused(ConnackCode::UNAVAILABLE, None) });
                 }
                 Ok((principal, identity, seen_at))
@@ -254,7 +257,7 @@ impl<'a> Opening<'a> {
             client_id: Arc::clone(&self.client_id),
             certificate,
             source: self.source,
-            trace: "".into(),
+            trace: Arc::clone(&self.trace),
         }
     }
 
@@ -320,19 +323,6 @@ fn will(request: WillRequest) -> Will {
     message.retain = request.retain;
     message.properties = request.properties;
     Will { message, message_expiry: request.message_expiry, delay: request.delay }
-}
-
-fn log_connect(identity: &Identity) {
-    tracing::info!(
-        eventType = "Connect",
-        status = "Success",
-        protocol = "MQTT",
-        traceId = &*identity.trace,
-        clientId = &*identity.client_id,
-        principalId = %identity.certificate,
-        sourceIp = %identity.source.ip(),
-        sourcePort = identity.source.port(),
-    );
 }
 
 #[cfg(test)]

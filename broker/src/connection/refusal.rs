@@ -2,10 +2,12 @@
 use super::Shared;
 use super::codec::ConnectRefused;
 use crate::enforcement::Identity;
+use crate::record::{Details, Event, Subject};
 use crate::tls::{HandshakeFailure, Peer};
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::Explanation;
 use jitp_provisioner::{Attempt, Outcome, Principal, ReasonCode, Refusal, Timestamp};
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 /// The TLS handshake failed.
@@ -15,16 +17,13 @@ pub(super) fn of_handshake(shared: &Shared, source: SocketAddr, failure: &Handsh
         return;
     }
     shared.figures.handshakes_failed.increment(1);
-    tracing::error!(
-        eventType = "Connection.AuthNError",
-        status = "Failure",
-        authenticationType = "AWS_X509",
-        sourceIp = %source.ip(),
-        sourcePort = source.port(),
-        targetPort = shared.config.listen.port(),
-        reason = failure.reason.as_str(),
-        details = failure.message,
-    );
+    let details = Details {
+        target_port: Some(shared.config.listen.port()),
+        reason: Some(failure.reason.as_str()),
+        details: Some(&failure.message),
+        ..Details::default()
+    };
+    Subject::from(source).failed(Event::AuthenticationError, details);
     shared.provisioner.record_refusal(Attempt {
         reason: failure.reason,
         message: failure.message.clone(),
@@ -35,35 +34,19 @@ pub(super) fn of_handshake(shared: &Shared, source: SocketAddr, failure: &Handsh
 /// No CONNECT that could be answered came.
 pub(super) fn of_connect(shared: &Shared, peer: &Peer, source: SocketAddr, refused: &ConnectRefused) {
     shared.figures.connects_refused.increment(1);
-    let certificate = peer.chain.first().map(|leaf| CertificateId::of_der(leaf));
-    tracing::error!(
-        eventType = "Connect",
-        status = "Failure",
-        protocol = "MQTT",
-        principalId = certificate.map(tracing::field::display),
-        sourceIp = %source.ip(),
-        sourcePort = source.port(),
-        reason = "CLIENT_ERROR",
-        details = refused.message,
-    );
+    let principal = peer.chain.first().map(|leaf| CertificateId::of_der(leaf));
+    let subject = Subject { principal, ..source.into() };
+    subject.failed(Event::Connect, because("CLIENT_ERROR", &refused.message));
 }
 
 /// The certificate is not let in. The attempt is recorded by the provisioner.
 pub(super) fn of_admission(shared: &Shared, peer: &Peer, identity: &Identity, refusal: &Refusal) {
     shared.figures.connects_refused.increment(1);
-    tracing::error!(
-        eventType = "Connection.AuthNError",
-        status = "Failure",
-        authenticationType = "AWS_X509",
-        traceId = &*identity.trace,
-        clientId = &*identity.client_id,
-        principalId = %identity.certificate,
-        sourceIp = %identity.source.ip(),
-        sourcePort = identity.source.port(),
-        serverNameIndication = peer.server_name.as_deref(),
-        reason = refusal.reason.as_str(),
-        details = refusal.message,
-    );
+    let details = Details {
+        server_name: peer.server_name.as_deref(),
+        ..because(refusal.reason.as_str(), &refusal.message)
+    };
+    identity.failed(Event::AuthenticationError, details);
 }
 
 /// The policies do not allow the connection or its will. The log has it already.
@@ -90,18 +73,11 @@ pub(super) fn of_policies(
 /// Another reason not to connect.
 pub(super) fn of_session(shared: &Shared, identity: &Identity, reason: &str, details: &str) {
     shared.figures.connects_refused.increment(1);
-    tracing::error!(
-        eventType = "Connect",
-        status = "Failure",
-        protocol = "MQTT",
-        traceId = &*identity.trace,
-        clientId = &*identity.client_id,
-        principalId = %identity.certificate,
-        sourceIp = %identity.source.ip(),
-        sourcePort = identity.source.port(),
-        reason,
-        details,
-    );
+    identity.failed(Event::Connect, because(reason, &details));
+}
+
+fn because<'a>(reason: &'a str, details: &'a dyn Display) -> Details<'a> {
+    Details { reason: Some(reason), details: Some(details), ..Details::default() }
 }
 
 fn unidentified(source: SocketAddr) -> Attempt {

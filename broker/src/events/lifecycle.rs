@@ -1,6 +1,7 @@
 //! Lifecycle events: presence and subscriptions (`spec/events.md` section 4).
 use super::version_numbers::VersionNumbers;
 use crate::backend::Backend;
+use crate::enforcement::Identity;
 use crate::message::{Message, QoS};
 use jitp_provisioner::Clock;
 use jitp_provisioner::names::{CertificateId, ThingName};
@@ -21,7 +22,8 @@ pub(crate) struct Lifecycle {
 #[derive(Debug)]
 pub(crate) struct Presence {
     client_id: Arc<str>,
-    session: String,
+    /// Constant over the life of one connection.
+    session: Arc<str>,
     principal: CertificateId,
     thing: Option<ThingName>,
     ip_address: IpAddr,
@@ -168,19 +170,15 @@ impl Lifecycle {
 }
 
 impl Presence {
-    pub(crate) fn new(
-        client_id: Arc<str>,
-        principal: CertificateId,
-        thing: Option<ThingName>,
-        ip_address: IpAddr,
-    ) -> Self {
-        let session = uuid::Uuid::new_v4().to_string();
-        Self { client_id, session, principal, thing, ip_address, number: None }
-    }
-
-    /// `sessionIdentifier`: constant over the life of one connection.
-    pub(crate) fn session(&self) -> &str {
-        &self.session
+    pub(crate) fn new(identity: &Identity, thing: Option<ThingName>) -> Self {
+        Self {
+            client_id: Arc::clone(&identity.client_id),
+            session: Arc::clone(&identity.trace),
+            principal: identity.certificate,
+            thing,
+            ip_address: identity.source.ip(),
+            number: None,
+        }
     }
 
     fn event(&self, timestamp: u64) -> Event<'_> {
@@ -202,8 +200,13 @@ mod tests {
     #[test]
     fn a_disconnected_event_has_the_members_of_the_specification() {
         let id = CertificateId::from_bytes([0xab; 32]);
-        let mut presence = Presence::new("pump".into(), id, None, [127, 0, 0, 1].into());
-        presence.session = "s".into();
+        let identity = Identity {
+            client_id: "pump".into(),
+            certificate: id,
+            source: ([127, 0, 0, 1], 4711).into(),
+            trace: "s".into(),
+        };
+        let presence = Presence::new(&identity, None);
         let event = Event {
             event_type: "disconnected",
             client_initiated_disconnect: Some(false),
