@@ -1,4 +1,5 @@
 //! How the broker behaves. Typed; the cli parses files and flags into this.
+use crate::message::PublishProperties;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,10 +24,20 @@ pub struct Limits {
     pub handshake_deadline: Duration,
     /// From the end of the handshake to CONNECT.
     pub connect_deadline: Duration,
+    /// From the first byte of a packet to its last: a client that trickles is not waited for longer.
+    pub packet_deadline: Duration,
+    /// A client that takes no data for this long while there is some for it is gone.
+    pub write_deadline: Duration,
     /// Bytes of one packet.
     pub packet_bytes: u32,
     /// Bytes of one payload.
     pub payload_bytes: u32,
+    /// Bytes of a Content Type.
+    pub content_type_bytes: usize,
+    /// Bytes of Correlation Data, Response Topic and User Properties of one message together.
+    pub property_bytes: usize,
+    /// Longest Message Expiry Interval; a longer one is cut.
+    pub message_expiry: Duration,
     pub topic_bytes: usize,
     pub topic_levels: usize,
     pub filters_per_subscribe: usize,
@@ -53,8 +64,13 @@ impl Default for Limits {
             handshakes: 256,
             handshake_deadline: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(10),
+            packet_deadline: Duration::from_secs(60),
+            write_deadline: Duration::from_secs(30),
             packet_bytes: 149_504,
             payload_bytes: 131_072,
+            content_type_bytes: 256,
+            property_bytes: 8 * 1024,
+            message_expiry: Duration::from_secs(604_800),
             topic_bytes: 1024,
             topic_levels: 32,
             filters_per_subscribe: 64,
@@ -74,6 +90,9 @@ impl Limits {
     /// These limits, not above what AWS allows: profile `aws`.
     #[must_use]
     pub fn within_aws(mut self) -> Self {
+        self.content_type_bytes = self.content_type_bytes.min(256);
+        self.property_bytes = self.property_bytes.min(8 * 1024);
+        self.message_expiry = self.message_expiry.min(Duration::from_secs(604_800));
         self.topic_bytes = self.topic_bytes.min(256);
         self.topic_levels = self.topic_levels.min(8);
         self.filters_per_subscribe = self.filters_per_subscribe.min(8);
@@ -82,6 +101,21 @@ impl Limits {
         self.topic_aliases = self.topic_aliases.min(8);
         self.keep_alive = (self.keep_alive.0.clamp(30, 1200), self.keep_alive.1.clamp(30, 1200));
         self
+    }
+
+    /// Refuses properties that are larger than allowed, and says which.
+    pub(crate) fn check_properties(&self, properties: Option<&PublishProperties>) -> Result<(), String> {
+        let Some(properties) = properties else { return Ok(()) };
+        if properties.content_type.as_ref().is_some_and(|text| text.len() > self.content_type_bytes) {
+            return Err(format!("a Content Type of more than {} bytes", self.content_type_bytes));
+        }
+        if properties.passed_through_bytes() > self.property_bytes {
+            return Err(format!(
+                "Correlation Data, Response Topic and User Properties of more than {} bytes together",
+                self.property_bytes
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -117,5 +151,22 @@ mod tests {
         let limits = Limits { topic_levels: 4, ..Limits::default() }.within_aws();
         assert_eq!((limits.topic_bytes, limits.topic_levels), (256, 4));
         assert_eq!(limits.keep_alive, (30, 1200));
+    }
+
+    #[test]
+    fn properties_count_by_their_texts() {
+        let limits = Limits { content_type_bytes: 2, property_bytes: 6, ..Limits::default() };
+        let check = |properties| limits.check_properties(Some(&properties)).is_ok();
+        let with = |content_type: &str, name: &str| PublishProperties {
+            content_type: Some(content_type.into()),
+            correlation_data: Some("c".into()),
+            response_topic: Some("r".into()),
+            user_properties: vec![(name.into(), "v".into())],
+            ..PublishProperties::default()
+        };
+        assert!(check(with("ab", "abc")));
+        assert!(!check(with("abc", "")));
+        assert!(!check(with("ab", "abcd")));
+        assert!(limits.check_properties(None).is_ok());
     }
 }

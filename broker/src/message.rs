@@ -87,14 +87,19 @@ impl PublishProperties {
         *self == Self::default()
     }
 
-    fn bytes(&self) -> usize {
-        const PER_PROPERTY: usize = 32;
-        let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
-        let user = self.user_properties.iter().map(|(name, value)| PER_PROPERTY + name.len() + value.len());
-        text(&self.content_type)
-            + text(&self.response_topic)
+    /// Bytes of Correlation Data, Response Topic and User Properties.
+    pub(crate) fn passed_through_bytes(&self) -> usize {
+        let user = self.user_properties.iter().map(|(name, value)| name.len() + value.len());
+        self.response_topic.as_deref().map_or(0, str::len)
             + self.correlation_data.as_ref().map_or(0, Bytes::len)
             + user.sum::<usize>()
+    }
+
+    fn bytes(&self) -> usize {
+        const PER_PROPERTY: usize = 32;
+        self.passed_through_bytes()
+            + self.content_type.as_deref().map_or(0, str::len)
+            + self.user_properties.len() * PER_PROPERTY
             + size_of::<Self>()
     }
 }

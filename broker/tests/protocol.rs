@@ -144,6 +144,74 @@ async fn a_client_that_trickles_its_connect_is_closed_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_client_that_trickles_a_packet_is_told_at_the_deadline() {
+    let world =
+        World::with(EVERYTHING, |config| config.limits.packet_deadline = Duration::from_millis(300)).await;
+    let mut wire = world.online(&world.device("a"), 5, "a").await;
+    wire.ping().await;
+    let started = Instant::now();
+    wire.send(&publish(5, "t", b"payload", 0, 0)[..5]).await;
+    wire.disconnected(0x80).await;
+    assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_data_is_gone_at_the_deadline() {
+    let world =
+        World::with(EVERYTHING, |config| config.limits.write_deadline = Duration::from_millis(300)).await;
+    let mut watcher = world.online(&world.device("watcher"), 4, "watcher").await;
+    watcher.subscribe(4, "$aws/events/presence/disconnected/stuck", 1).await;
+    let mut stuck = world.online(&world.device("stuck"), 4, "stuck").await;
+    stuck.subscribe(4, "flood", 0).await;
+    let mut publisher = world.online(&world.device("publisher"), 4, "publisher").await;
+    // More than the kernel takes on behalf of a client that does not read.
+    let flood = publish(4, "flood", &[0; 128 * 1024], 0, 0);
+    for _ in 0..120 {
+        publisher.send(&flood).await;
+    }
+    let (_, event) = watcher.event().await;
+    assert_eq!(event["disconnectReason"], "CONNECTION_LOST");
+}
+
+#[tokio::test]
+async fn properties_beyond_the_configured_size_end_the_connection() {
+    let world = World::with(EVERYTHING, |config| {
+        config.limits.content_type_bytes = 3;
+        config.limits.property_bytes = 3;
+    })
+    .await;
+    let device = world.device("a");
+    for (property, allowed) in [
+        (&b"\x03\0\x03abc"[..], true),
+        (b"\x03\0\x04abcd", false),
+        (b"\x26\0\x01a\0\x02bc", true),
+        (b"\x26\0\x02ab\0\x02cd", false),
+        (b"\x08\0\x04abcd", false),
+        (b"\x09\0\x04abcd", false),
+    ] {
+        let mut wire = world.online(&device, 5, "a").await;
+        let body = [&text("t")[..], &[property.len() as u8], property].concat();
+        wire.send(&packet(0x30, &body)).await;
+        match allowed {
+            true => wire.ping().await,
+            false => wire.disconnected(0x97).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_expires_no_later_than_configured() {
+    let world = World::with(EVERYTHING, |config| config.limits.message_expiry = Duration::from_secs(9)).await;
+    let mut wire = world.online(&world.device("a"), 5, "a").await;
+    wire.subscribe(5, "t", 0).await;
+    let body = [&text("t")[..], b"\x05\x02\0\0\xff\xff"].concat();
+    wire.send(&packet(0x30, &body)).await;
+    let properties = Publish::read(&wire.packet().await, 5).properties;
+    let seconds = u32::from_be_bytes(properties[1..5].try_into().unwrap());
+    assert!((8..=9).contains(&seconds), "{properties:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_is_silent_beyond_its_keep_alive_is_told_so() {
     let world = World::new().await;
     let device = world.device("a");

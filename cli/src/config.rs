@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The manual and the defaults: what `jitp config` prints.
 pub const DEFAULT: &str = include_str!("../default.toml");
 
+/// The longest time in seconds that can be configured where a time must be finite: ten years.
+const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -47,8 +50,13 @@ pub struct Broker {
     pub max_handshakes: usize,
     pub handshake_deadline_seconds: u64,
     pub connect_deadline_seconds: u64,
+    pub packet_deadline_seconds: u64,
+    pub write_deadline_seconds: u64,
     pub max_packet_bytes: u32,
     pub max_payload_bytes: u32,
+    pub max_content_type_bytes: usize,
+    pub max_property_bytes: usize,
+    pub max_message_expiry_seconds: u64,
     pub max_topic_bytes: usize,
     pub max_topic_levels: usize,
     pub max_filters_per_subscribe: usize,
@@ -149,6 +157,18 @@ impl Config {
         if self.broker.receive_maximum == 0 {
             bail!("broker.receive_maximum is 0: it must be at least 1");
         }
+        for (key, seconds) in [
+            ("handshake_deadline_seconds", self.broker.handshake_deadline_seconds),
+            ("connect_deadline_seconds", self.broker.connect_deadline_seconds),
+            ("packet_deadline_seconds", self.broker.packet_deadline_seconds),
+            ("write_deadline_seconds", self.broker.write_deadline_seconds),
+            ("max_message_expiry_seconds", self.broker.max_message_expiry_seconds),
+        ] {
+            // Deadlines are added to the time of day of a clock that does not go on for ever.
+            if !(1..=MAX_SECONDS).contains(&seconds) {
+                bail!("broker.{key} is {seconds}: it must be 1 to {MAX_SECONDS}");
+            }
+        }
         if self.broker.max_packet_bytes < 1024 {
             bail!("broker.max_packet_bytes is below 1024");
         }
@@ -168,8 +188,13 @@ impl Config {
                 handshakes: b.max_handshakes,
                 handshake_deadline: Duration::from_secs(b.handshake_deadline_seconds),
                 connect_deadline: Duration::from_secs(b.connect_deadline_seconds),
+                packet_deadline: Duration::from_secs(b.packet_deadline_seconds),
+                write_deadline: Duration::from_secs(b.write_deadline_seconds),
                 packet_bytes: b.max_packet_bytes,
                 payload_bytes: b.max_payload_bytes,
+                content_type_bytes: b.max_content_type_bytes,
+                property_bytes: b.max_property_bytes,
+                message_expiry: Duration::from_secs(b.max_message_expiry_seconds),
                 topic_bytes: b.max_topic_bytes,
                 topic_levels: b.max_topic_levels,
                 filters_per_subscribe: b.max_filters_per_subscribe,
@@ -300,11 +325,28 @@ mod tests {
             ("[server]\nregion = \"US East\"", "a-z"),
             ("[broker]\nlisten = 8883", "in test"),
             ("[broker]\nreceive_maximum = 0", "at least 1"),
+            ("[broker]\npacket_deadline_seconds = 0", "broker.packet_deadline_seconds is 0: it must be 1 to"),
+            ("[broker]\nwrite_deadline_seconds = 9999999999", "broker.write_deadline_seconds"),
             ("broker = 3", "is a section"),
         ] {
             let text = format!("{:#}", Config::parse(file, "test").unwrap_err());
             assert!(text.contains(expected), "{file}: {text}");
         }
+    }
+
+    /// The manual's table of limits names every key of `[broker]` that has a number, with its default.
+    #[test]
+    fn the_documentation_states_the_limits_of_the_broker_and_their_defaults() {
+        let documentation = include_str!("../../docs/configuration.md");
+        let defaults: toml::Table = DEFAULT.parse().unwrap();
+        let stated: Vec<String> = defaults["broker"]
+            .as_table()
+            .unwrap()
+            .iter()
+            .filter_map(|(key, value)| Some(format!("| `{key}` | {} |", value.as_integer()?)))
+            .collect();
+        let missing: Vec<_> = stated.iter().filter(|row| !documentation.contains(row.as_str())).collect();
+        assert!(stated.len() > 20 && missing.is_empty(), "docs/configuration.md lacks {missing:?}");
     }
 
     #[test]

@@ -26,8 +26,6 @@ use tokio::time::{Instant, Sleep, sleep};
 const BATCH: usize = 256;
 /// Once this much is to be written it is written before anything else is done.
 const WRITE_AT: usize = 64 * 1024;
-/// From the first byte of a packet to its last: a client that trickles is not waited for longer.
-const PACKET_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A connection past CONNACK.
 pub(super) struct Established {
@@ -311,7 +309,7 @@ impl Established {
     /// When to look at the clock next.
     fn due(&self) -> Instant {
         let silent = self.heard + self.patience();
-        let trickling = self.incomplete.map_or(silent, |since| since + PACKET_DEADLINE);
+        let trickling = self.incomplete.map_or(silent, |since| since + self.shared.limits.packet_deadline);
         let expired = self.expiry.map_or(silent, |expiry| expiry.0);
         silent.min(trickling).min(expired)
     }
@@ -324,8 +322,9 @@ impl Established {
         if self.heard + self.patience() <= now {
             return Err(Ending::Silent { seconds: self.patience().as_secs() });
         }
-        if self.incomplete.is_some_and(|since| since + PACKET_DEADLINE <= now) {
-            let message = format!("one packet for more than {PACKET_DEADLINE:?}");
+        let deadline = self.shared.limits.packet_deadline;
+        if self.incomplete.is_some_and(|since| since + deadline <= now) {
+            let message = format!("one packet for more than {deadline:?}");
             return Err(Ending::Violation(Violation::new(DisconnectReasonCode::UnspecifiedError, message)));
         }
         Ok(())

@@ -126,6 +126,9 @@ impl Established {
             );
             return Err(Ending::Violation(Violation::new(DisconnectReasonCode::PacketTooLarge, message)));
         }
+        if let Err(message) = limits.check_properties(publish.properties.as_deref()) {
+            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::QuotaExceeded, message)));
+        }
         if publish.qos == QoS::ExactlyOnce && self.shared.config.profile == Profile::Aws {
             let message = "a PUBLISH of QoS 2, which profile aws does not support";
             return Err(Ending::Violation(Violation::new(DisconnectReasonCode::QosNotSupported, message)));
@@ -152,7 +155,7 @@ impl Established {
         message.retain = publish.retain;
         message.properties = publish.properties;
         if let Some(expiry) = publish.expiry {
-            message = message.expiring_after(expiry);
+            message = message.expiring_after(expiry.min(self.shared.limits.message_expiry));
         }
         let result = self.session.publish(message);
         self.last_topic = publish.topic;

@@ -66,7 +66,7 @@ async fn establish(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) -
             return None;
         }
     };
-    let mut pipe = Pipe::new(stream);
+    let mut pipe = Pipe::new(stream, shared.limits.write_deadline);
     let connect = read_connect(&shared, &mut pipe, &peer, source).await?;
     opening::open(&shared, pipe, peer, source, connect).await
 }

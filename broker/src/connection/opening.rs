@@ -175,6 +175,8 @@ impl<'a> Opening<'a> {
         } else if will.payload.len() > usize::try_from(self.shared.limits.payload_bytes).unwrap_or(usize::MAX)
         {
             Some((ConnackCode::TOO_LARGE, "the will's payload is larger than allowed".to_owned()))
+        } else if let Err(problem) = self.shared.limits.check_properties(will.properties.as_deref()) {
+            Some((ConnackCode::QUOTA, format!("the will has {problem}")))
         } else if let Err(why) = Reservation::of(&will.topic).check_publish() {
             Some((
                 ConnackCode::NOT_AUTHORIZED,
@@ -288,7 +290,7 @@ impl<'a> Opening<'a> {
             clean_start: self.connect.clean_start,
             session_expiry,
             receive_maximum: self.connect.receive_maximum,
-            will: self.connect.will.clone().map(will),
+            will: self.connect.will.clone().map(|request| will(request, self.shared.limits.message_expiry)),
         }
     }
 
@@ -318,11 +320,12 @@ fn admission_code(reason: ReasonCode) -> ConnackCode {
     }
 }
 
-fn will(request: WillRequest) -> Will {
+fn will(request: WillRequest, longest_expiry: Duration) -> Will {
     let mut message = Message::new(request.topic, request.payload, request.qos);
     message.retain = request.retain;
     message.properties = request.properties;
-    Will { message, message_expiry: request.message_expiry, delay: request.delay }
+    let message_expiry = request.message_expiry.map(|expiry| expiry.min(longest_expiry));
+    Will { message, message_expiry, delay: request.delay }
 }
 
 #[cfg(test)]

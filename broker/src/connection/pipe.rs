@@ -11,8 +11,6 @@ use tokio::time::{Instant, sleep, timeout};
 const READ: usize = 1024;
 /// The buffer of a connection that is busy.
 const BUSY: usize = 64 * 1024;
-/// A client that takes nothing for this long is gone.
-const STALLED: Duration = Duration::from_secs(30);
 /// How often a stuck write looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(100);
 /// The time for a last word and for the closing of TLS.
@@ -23,11 +21,13 @@ pub(super) struct Pipe {
     buffer: BytesMut,
     /// What a read may take; grows while reads fill it.
     appetite: usize,
+    /// A client that takes nothing for this long is gone.
+    write_deadline: Duration,
 }
 
 impl Pipe {
-    pub(super) fn new(stream: TlsStream) -> Self {
-        Self { stream, buffer: BytesMut::new(), appetite: READ }
+    pub(super) fn new(stream: TlsStream, write_deadline: Duration) -> Self {
+        Self { stream, buffer: BytesMut::new(), appetite: READ, write_deadline }
     }
 
     /// What came and was not consumed.
@@ -93,7 +93,7 @@ impl Pipe {
                 },
                 () = sleep(GLANCE) => {
                     let since = *stuck_since.get_or_insert_with(Instant::now);
-                    if unwanted() || since.elapsed() >= STALLED {
+                    if unwanted() || since.elapsed() >= self.write_deadline {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data"));
                     }
                 }

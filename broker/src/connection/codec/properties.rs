@@ -4,15 +4,8 @@ use super::reader::Reader;
 use crate::message::PublishProperties;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
-use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
 use std::time::Duration;
-
-/// Longest Content Type in bytes (`spec/mqtt-behaviour.md` section 2).
-const MAX_CONTENT_TYPE: usize = 256;
-/// Most bytes of Correlation Data, Response Topic and User Properties together (same place).
-const MAX_PASSED_THROUGH: usize = 8 * 1024;
-/// Longest Message Expiry Interval in seconds (`spec/mqtt-behaviour.md` section 5).
-const MAX_EXPIRY: u32 = 604_800;
 
 /// Reads a property block. Only `allowed` properties may occur, and User Property alone more than once.
 pub(super) fn read(reader: &mut Reader<'_>, allowed: &[PropertyId]) -> Result<Vec<Property>, Violation> {
@@ -52,48 +45,35 @@ pub(super) struct Carried {
 impl Carried {
     pub(super) fn new(properties: Vec<Property>) -> Result<Self, Violation> {
         let mut carried = Self::default();
-        let mut passed_through = 0;
         for property in properties {
             match property {
                 Property::PayloadFormatIndicator(p) => {
                     carried.properties.payload_is_utf8 = p.val() == 1;
                 }
                 Property::MessageExpiryInterval(p) => {
-                    carried.expiry = Some(Duration::from_secs(u64::from(p.val().clamp(1, MAX_EXPIRY))));
+                    carried.expiry = Some(Duration::from_secs(u64::from(p.val().max(1))));
                 }
                 Property::TopicAlias(p) => carried.topic_alias = Some(p.val()),
                 Property::WillDelayInterval(p) => {
                     carried.will_delay = Duration::from_secs(u64::from(p.val()))
                 }
                 Property::ContentType(p) => {
-                    if p.val().len() > MAX_CONTENT_TYPE {
-                        return Err(quota(format!("a Content Type of more than {MAX_CONTENT_TYPE} bytes")));
-                    }
                     carried.properties.content_type = Some(p.val().into());
                 }
                 Property::ResponseTopic(p) => {
                     if p.val().is_empty() || p.val().contains(['+', '#']) {
                         return Err(Violation::protocol("a Response Topic that is empty or has wildcards"));
                     }
-                    passed_through += p.val().len();
                     carried.properties.response_topic = Some(p.val().into());
                 }
                 Property::CorrelationData(p) => {
-                    passed_through += p.val().len();
                     carried.properties.correlation_data = Some(Bytes::copy_from_slice(p.val()));
                 }
                 Property::UserProperty(p) => {
-                    passed_through += p.key().len() + p.val().len();
                     carried.properties.user_properties.push((p.key().into(), p.val().into()));
                 }
                 _ => {}
             }
-        }
-        if passed_through > MAX_PASSED_THROUGH {
-            let message = format!(
-                "Correlation Data, Response Topic and User Properties of more than {MAX_PASSED_THROUGH} bytes together"
-            );
-            return Err(quota(message));
         }
         Ok(carried)
     }
@@ -101,8 +81,4 @@ impl Carried {
     pub(super) fn boxed(properties: PublishProperties) -> Option<Box<PublishProperties>> {
         (!properties.is_empty()).then(|| Box::new(properties))
     }
-}
-
-fn quota(message: String) -> Violation {
-    Violation::new(DisconnectReasonCode::QuotaExceeded, message)
 }
