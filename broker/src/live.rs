@@ -16,7 +16,7 @@ use jitp_provisioner::{
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -62,6 +62,8 @@ struct Live {
     connect: ConnectContext,
     permissions: LivePermissions,
     depends_on: Mutex<Vec<Dependency>>,
+    /// Every change up to this one is in what the connection is allowed to do.
+    as_of: AtomicU64,
     /// Set before the backend is told: a connection whose session is just being opened looks here afterwards.
     ended: AtomicBool,
 }
@@ -70,15 +72,6 @@ struct Live {
 pub(crate) struct Registration {
     sessions: Arc<LiveSessions>,
     id: u64,
-}
-
-/// When a connection read what it was admitted by.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SeenAt {
-    /// Before its certificate was looked up.
-    pub admission: Revision,
-    /// Before its permissions were computed.
-    pub permissions: Revision,
 }
 
 impl LiveSessions {
@@ -93,22 +86,22 @@ impl LiveSessions {
         })
     }
 
-    /// Enters a connection. If something that it depends on has changed since it looked, it is looked at
-    /// again at once.
+    /// Enters a connection. If something that it depends on has changed since it was admitted, it is looked at
+    /// again at once; the commit that provisioned it is no such change.
     pub(crate) fn enter(
         self: &Arc<Self>,
         principal: Principal,
         connect: ConnectContext,
         granted: Granted,
-        seen_at: SeenAt,
     ) -> (LivePermissions, Registration) {
         let permissions = Arc::new(ArcSwap::from_pointee(granted.permissions));
-        let own = Dependency::Certificate(principal.id());
+        let (own, as_of) = (Dependency::Certificate(principal.id()), principal.as_of);
         let live = Live {
             principal,
             connect,
             permissions: Arc::clone(&permissions),
             depends_on: Mutex::new(granted.depends_on.clone()),
+            as_of: AtomicU64::new(as_of.0),
             ended: AtomicBool::new(false),
         };
         let mut index = self.index.lock();
@@ -117,8 +110,8 @@ impl LiveSessions {
         index.sessions.insert(id, Arc::new(live));
         index.depend(id, &granted.depends_on);
         index.depend(id, std::slice::from_ref(&own));
-        let stale = index.touched_after(seen_at.permissions, &granted.depends_on)
-            || index.touched_after(seen_at.admission, std::slice::from_ref(&own));
+        let stale = index.touched_after(as_of, &granted.depends_on)
+            || index.touched_after(as_of, std::slice::from_ref(&own));
         if stale {
             index.mark(id);
             self.work.notify_one();
@@ -219,7 +212,7 @@ impl LiveSessions {
     }
 
     async fn look_again(&self, id: u64, live: &Live) -> Result<(), RegistryError> {
-        let seen_at = self.provisioner.changes().latest();
+        let as_of = self.provisioner.changes().latest();
         if let Some(reason) = self.provisioner.recheck(&live.principal).await? {
             tracing::debug!(clientId = &*live.connect.client_id, %reason, "a live session's certificate is refused now");
             self.end_certificate(live.principal.id());
@@ -229,11 +222,17 @@ impl LiveSessions {
         let refused = self.recheck_connect
             && !granted.permissions.decide(Action::Connect, &live.connect.client_id).is_allowed();
         live.permissions.store(Arc::new(granted.permissions));
-        self.index.lock().replace_dependencies(id, live, granted.depends_on, seen_at);
+        self.index.lock().replace_dependencies(id, live, granted.depends_on, as_of);
         if refused {
             self.backend.disconnect(&live.connect.client_id, SessionEnd::NotAuthorised);
         }
         Ok(())
+    }
+}
+
+impl Live {
+    fn as_of(&self) -> Revision {
+        Revision(self.as_of.load(Ordering::SeqCst))
     }
 }
 
@@ -275,19 +274,30 @@ impl Index {
         }
     }
 
-    /// Remembers a touch and marks its dependents. Returns whether there are any.
+    /// Remembers a touch and marks the dependents that have not seen it. Returns whether there are any.
     fn touch(&mut self, revision: Revision, dependency: Dependency) -> bool {
-        let ids: Vec<u64> = self.dependents.get(&dependency).into_iter().flatten().copied().collect();
+        let dependents = self.dependents.get(&dependency).into_iter().flatten().copied();
+        let unseen = |id: &u64| self.sessions.get(id).is_some_and(|live| live.as_of() < revision);
+        let ids: Vec<u64> = dependents.filter(unseen).collect();
         for id in &ids {
             self.mark(*id);
         }
+        // The changes of one commit touch the same few.
+        let known =
+            self.recent.iter().rev().take_while(|(at, _)| *at == revision).any(|(_, d)| *d == dependency);
+        if !known {
+            self.remember(revision, dependency);
+        }
+        !ids.is_empty()
+    }
+
+    fn remember(&mut self, revision: Revision, dependency: Dependency) {
         self.recent.push_back((revision, dependency));
         if self.recent.len() > REMEMBERED
             && let Some((forgotten, _)) = self.recent.pop_front()
         {
             self.complete_after = forgotten;
         }
-        !ids.is_empty()
     }
 
     /// Has any of these been touched after a revision, as far as the change log was read? Yes, if that was
@@ -316,16 +326,17 @@ impl Index {
         }
     }
 
-    fn replace_dependencies(&mut self, id: u64, live: &Live, now: Vec<Dependency>, seen_at: Revision) {
+    fn replace_dependencies(&mut self, id: u64, live: &Live, now: Vec<Dependency>, as_of: Revision) {
         if !self.sessions.contains_key(&id) {
             return;
         }
+        live.as_of.store(as_of.0, Ordering::SeqCst);
         let own = Dependency::Certificate(live.principal.id());
         let before = std::mem::replace(&mut *live.depends_on.lock(), now.clone());
         self.undepend(id, &before);
         self.depend(id, &now);
         self.depend(id, std::slice::from_ref(&own));
-        if self.touched_after(seen_at, &now) {
+        if self.touched_after(as_of, &now) {
             self.mark(id);
         }
     }
@@ -334,7 +345,12 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::BackendOptions;
+    use jitp_certs::{Attribute, Authority, Certificate, KeyKind, LeafRequest, Validity};
     use jitp_provisioner::names::PolicyName;
+    use jitp_provisioner::records::PolicyTarget;
+    use jitp_provisioner::registry::RegisterCertificate;
+    use jitp_provisioner::{Options, SystemClock};
 
     fn policy(name: &str) -> Dependency {
         Dependency::Policy(name.parse::<PolicyName>().unwrap())
@@ -371,5 +387,122 @@ mod tests {
         assert_eq!(index.dependents.len(), 1);
         index.undepend(2, &[policy("a")]);
         assert!(index.dependents.is_empty());
+    }
+
+    /// A registered device with a policy, and live sessions that have not read the change log yet.
+    struct Scene {
+        _directory: tempfile::TempDir,
+        sessions: Arc<LiveSessions>,
+        certificate: Certificate,
+        started: Revision,
+    }
+
+    impl Scene {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let provisioner = Provisioner::open(directory.path(), Options::default(), Arc::new(SystemClock));
+            let provisioner = provisioner.await.unwrap();
+            let limits = crate::Limits::default();
+            let backend = Backend::start(BackendOptions::new(&limits, crate::Profile::Standard));
+            let started = provisioner.changes().latest();
+            let sessions = LiveSessions::new(provisioner, backend, true);
+            let validity = Validity { not_before: 0, not_after: 4_000_000_000 };
+            let subject = vec![(Attribute::CommonName, "pump-1".to_owned())];
+            let ca = Authority::create(&subject, validity, KeyKind::EcP256).unwrap();
+            let request = LeafRequest { subject, validity, key: KeyKind::EcP256 };
+            let certificate = ca.issue_device(&request).unwrap().certificate;
+            let request = RegisterCertificate {
+                certificate: certificate.to_pem(),
+                of_ca: false,
+                ca_certificate: None,
+                status: CertificateStatus::Active,
+            };
+            sessions.provisioner.registry().register_certificate(request).await.unwrap();
+            let scene = Self { _directory: directory, sessions, certificate, started };
+            scene.attach("p").await;
+            scene
+        }
+        async fn attach(&self, name: &str) {
+            const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[
+                {"Effect":"Allow","Action":"iot:*","Resource":"*"}]}"#;
+            let (registry, name) =
+                (self.sessions.provisioner.registry(), name.parse::<PolicyName>().unwrap());
+            registry.create_policy(name.clone(), DOCUMENT).await.unwrap();
+            registry.attach_policy(&name, PolicyTarget::Certificate(self.certificate.id())).await.unwrap();
+        }
+        /// As after a run whose commit is the newest.
+        async fn admitted(&self) -> Principal {
+            let provisioner = &self.sessions.provisioner;
+            let record = provisioner.registry().certificate(self.certificate.id()).await.unwrap();
+            Principal {
+                certificate: self.certificate.clone(),
+                record: Arc::new(record),
+                provisioned_now: true,
+                exclusive_thing: None,
+                as_of: provisioner.changes().latest(),
+            }
+        }
+        async fn enter(&self, principal: Principal) -> (LivePermissions, Registration) {
+            let connect = ConnectContext {
+                client_id: "pump-1".into(),
+                source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                server_name: None,
+                persistent: false,
+                will_topic: None,
+            };
+            let granted = self.sessions.provisioner.permissions(&principal, &connect).await.unwrap();
+            self.sessions.enter(principal, connect, granted)
+        }
+        /// Applies all changes after a revision, as following does; returns whether a session is to be looked at.
+        async fn catch_up(&self, after: Revision) -> bool {
+            let batch = self.sessions.provisioner.changes().since(after, 1000).await.unwrap();
+            assert!(!batch.is_empty());
+            self.sessions.apply(&batch);
+            self.is_dirty()
+        }
+        fn is_dirty(&self) -> bool {
+            !self.sessions.index.lock().dirty.is_empty()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_commit_that_provisioned_a_connection_computes_its_permissions_no_second_time() {
+        let scene = Scene::new().await;
+        // Following is behind the admission …
+        let _late = scene.enter(scene.admitted().await).await;
+        assert!(!scene.catch_up(scene.started).await);
+        // … or before it.
+        let _early = scene.enter(scene.admitted().await).await;
+        assert!(!scene.is_dirty());
+    }
+
+    #[tokio::test]
+    async fn a_change_between_admission_and_entry_is_seen_whoever_is_first() {
+        for followed_first in [false, true] {
+            let scene = Scene::new().await;
+            let principal = scene.admitted().await;
+            let as_of = principal.as_of;
+            scene.catch_up(scene.started).await;
+            scene.attach("q").await;
+            if followed_first {
+                assert!(!scene.catch_up(as_of).await, "nobody is there yet");
+            }
+            let _entered = scene.enter(principal).await;
+            let seen = if followed_first { scene.is_dirty() } else { scene.catch_up(as_of).await };
+            assert!(seen, "followed first: {followed_first}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_was_looked_at_again_waits_for_the_next_change() {
+        let scene = Scene::new().await;
+        let principal = scene.admitted().await;
+        let as_of = principal.as_of;
+        let _entered = scene.enter(principal).await;
+        scene.attach("q").await;
+        assert!(scene.catch_up(as_of).await);
+        let (id, live) = scene.sessions.index.lock().next_dirty().unwrap();
+        scene.sessions.look_again(id, &live).await.unwrap();
+        assert!(!scene.catch_up(as_of).await, "all of it was seen when it was looked at");
     }
 }

@@ -168,8 +168,8 @@ impl Provisioner {
     pub async fn admit(&self, presentation: &Presentation<'_>) -> Admission {
         self.inner.admit(presentation).await
     }
-    /// The policies that apply to a connection of this principal, compiled. Changes committed after the call began may
-    /// or may not be in it: who lives on must look at the change feed from before the call.
+    /// The policies that apply to a connection of this principal, compiled. Everything up to [`Principal::as_of`] is in
+    /// it; later changes may or may not be, so who lives on must look at the change feed after that.
     pub async fn permissions(
         &self,
         principal: &Principal,

@@ -8,7 +8,6 @@ use crate::backend::{OpenError, OpenRequest, ProtocolVersion, Will};
 use crate::config::Profile;
 use crate::enforcement::{Enforcement, Identity, log_refusal};
 use crate::events::Presence;
-use crate::live::SeenAt;
 use crate::message::{Message, QoS};
 use crate::record::{Details, Event};
 use crate::services::Reservation;
@@ -100,9 +99,8 @@ impl<'a> Opening<'a> {
 
     async fn run(self, out: &mut Outbound) -> Result<Prepared, Refused> {
         self.check_will()?;
-        let (principal, identity, admission) = self.admit().await?;
+        let (principal, identity) = self.admit().await?;
         let context = self.context();
-        let seen_at = SeenAt { admission, permissions: self.shared.provisioner.changes().latest() };
         let granted = self.shared.provisioner.permissions(&principal, &context).await.map_err(|error| {
             let details = format!("the policies could not be read: {error}");
             refusal::of_session(self.shared, &identity, ReasonCode::Internal.as_str(), &details);
@@ -118,7 +116,7 @@ impl<'a> Opening<'a> {
             .disconnect_at_expiry
             .then(|| Expiry::of(&principal.certificate, self.shared.provisioner.clock().now()));
         let certificate = identity.certificate;
-        let (permissions, registration) = self.shared.live.enter(principal, context, granted, seen_at);
+        let (permissions, registration) = self.shared.live.enter(principal, context, granted);
         let keep_alive = self.keep_alive();
         let opened = self.shared.backend.open(self.request(certificate)).await.map_err(|error| {
             refusal::of_session(self.shared, &identity, "SERVER_ERROR", &error.to_string());
@@ -193,8 +191,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Is the certificate let in? Provisions it if need be.
-    async fn admit(&self) -> Result<(Principal, Identity, jitp_provisioner::store::Revision), Refused> {
-        let seen_at = self.shared.provisioner.changes().latest();
+    async fn admit(&self) -> Result<(Principal, Identity), Refused> {
         let chain: Vec<&[u8]> = self.peer.chain.iter().map(|certificate| &**certificate).collect();
         let presentation = Presentation {
             chain: &chain,
@@ -217,7 +214,7 @@ impl<'a> Opening<'a> {
                     identity.succeeded(Event::ProvisionDevice, details);
                     return Err(Refused { silent: true, ..refused(ConnackCode::UNAVAILABLE, None) });
                 }
-                Ok((principal, identity, seen_at))
+                Ok((principal, identity))
             }
             Admission::Refused(refusal) => {
                 let id = chain

@@ -10,6 +10,7 @@ use crate::provisioner::Inner;
 use crate::reason::ReasonCode;
 use crate::records::{CertificateMode, CertificateRecord};
 use crate::registry::principals;
+use crate::store::Revision;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Inner {
         presentation: &Presentation<'_>,
         leaf: &Certificate,
     ) -> Result<Option<Principal>, (Cause, Option<CertificateId>)> {
+        let as_of = self.registry.changes().latest();
         let mut tx = self.registry.begin();
         let mut record: Option<CertificateRecord> = None;
         let decided = async {
@@ -63,7 +65,7 @@ impl Inner {
                 return Err(Cause::sni_missing("the certificate was registered in mode SNI_ONLY"));
             }
             match standing(record)? {
-                Standing::Active => Ok(Some(self.principal(&mut tx, leaf, record.clone(), false).await?)),
+                Standing::Active => Ok(Some(self.principal(&mut tx, leaf, record.clone(), as_of).await?)),
                 Standing::Pending(_) => Ok(None),
             }
         }
@@ -104,20 +106,21 @@ impl Inner {
         }
     }
 
-    /// The principal of a certificate.
+    /// The principal of a certificate that is provisioned already.
     pub(crate) async fn principal(
         &self,
         tx: &mut Tx,
         leaf: &Certificate,
         record: CertificateRecord,
-        provisioned_now: bool,
+        as_of: Revision,
     ) -> Result<Principal, RegistryError> {
         let exclusive_thing = principals::exclusive_thing(tx, record.certificate_id).await?;
         Ok(Principal {
             certificate: leaf.clone(),
             record: Arc::new(record),
-            provisioned_now,
+            provisioned_now: false,
             exclusive_thing,
+            as_of,
         })
     }
 

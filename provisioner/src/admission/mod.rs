@@ -19,6 +19,7 @@ pub(crate) mod visit;
 use crate::names::{CertificateId, ThingName};
 use crate::reason::ReasonCode;
 use crate::records::CertificateRecord;
+use crate::store::Revision;
 use jitp_certs::Certificate;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Principal {
     pub provisioned_now: bool,
     /// The thing it is exclusively attached to.
     pub exclusive_thing: Option<ThingName>,
+    /// What let it in held at this commit; of a run it is the run's own. Who lives on must look at the changes after it.
+    pub as_of: Revision,
 }
 impl Principal {
     /// The certificate id: `principalIdentifier` of events.

@@ -12,8 +12,8 @@ use crate::names::{CertificateId, TemplateName, ThingName};
 use crate::provisioner::Inner;
 use crate::reason::ReasonCode;
 use crate::records::{CertificateMode, CertificateRecord, CertificateStatus, RegistrationConfig};
-use crate::registry::certificates;
-use crate::store::StoreError;
+use crate::registry::{certificates, principals};
+use crate::store::{Revision, StoreError};
 use crate::tx::Tx;
 use jitp_certs::Certificate;
 use jitp_templates::Parameters;
@@ -101,8 +101,9 @@ struct Found {
 impl Run<'_> {
     /// One try.
     async fn once(&mut self) -> Result<Done, Halt> {
+        let as_of = self.inner.registry.changes().latest();
         let mut tx = self.inner.registry.begin();
-        let (ca, is_new) = match self.issuer(&mut tx).await? {
+        let (ca, is_new) = match self.issuer(&mut tx, as_of).await? {
             Issuer::NotNeeded(principal) => return Ok(Done { principal, attempt: None }),
             Issuer::Found { ca, is_new } => (ca, is_new),
         };
@@ -121,7 +122,7 @@ impl Run<'_> {
     }
 
     /// The CA that stands behind the certificate and may register now.
-    async fn issuer(&self, tx: &mut Tx) -> Result<Issuer, Halt> {
+    async fn issuer(&self, tx: &mut Tx, as_of: Revision) -> Result<Issuer, Halt> {
         let now = tx.now().unix_seconds();
         let record: Option<CertificateRecord> = tx.get(&self.leaf.id()).await?;
         let Some(record) = record else {
@@ -142,7 +143,7 @@ impl Run<'_> {
         };
         let id = match standing(&record) {
             Ok(Standing::Active) => {
-                return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, record, false).await?));
+                return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, record, as_of).await?));
             }
             Ok(Standing::Pending(ca)) => ca,
             Err(cause) => return Err(Halt::from(stop(cause, record.ca_certificate_id))),
@@ -225,8 +226,14 @@ impl Run<'_> {
         let message =
             format!("the device was provisioned{thing} by the template of its CA; nothing is left to do");
         let attempt = found.complete(self.visit.provisioned(message, id, tx.now()));
-        let principal = self.inner.principal(&mut tx, self.leaf, certificate, true).await?;
-        self.commit(tx, &attempt).await?;
+        let exclusive_thing = principals::exclusive_thing(&mut tx, certificate.certificate_id).await?;
+        let principal = Principal {
+            certificate: self.leaf.clone(),
+            record: Arc::new(certificate),
+            provisioned_now: true,
+            exclusive_thing,
+            as_of: self.commit(tx, &attempt).await?,
+        };
         let attempt = Some(Box::new(attempt));
         if principal.record.status == CertificateStatus::Active {
             return Ok(Done { principal, attempt });
@@ -281,7 +288,8 @@ impl Run<'_> {
             return Err(Halt::Again);
         }
         certificates::set_last_error(&mut tx, pending.certificate_id, last_error).await?;
-        self.commit(tx, attempt).await
+        self.commit(tx, attempt).await?;
+        Ok(())
     }
 
     /// The certificate as PENDING_ACTIVATION, with its registration event; a new one is counted against the CA's total.
@@ -298,10 +306,9 @@ impl Run<'_> {
     }
 
     /// Commits with the attempt in the same commit.
-    async fn commit(&self, mut tx: Tx, attempt: &Attempt) -> Result<(), Halt> {
+    async fn commit(&self, mut tx: Tx, attempt: &Attempt) -> Result<Revision, Halt> {
         let _ticket = self.inner.attempts.enter(&mut tx, attempt.clone())?;
-        tx.commit().await?;
-        Ok(())
+        Ok(tx.commit().await?.unwrap_or_default())
     }
 }
 
