@@ -33,14 +33,13 @@ async fn a_connection_is_announced_with_the_numbers_of_the_specification() {
     assert_eq!(connected["clientId"], "pump");
     assert_eq!(connected["principalIdentifier"], device.id.to_string());
     assert_eq!(connected["ipAddress"], "127.0.0.1");
-    assert_eq!(connected["versionNumber"], 0);
 
     wire.send(&[0xe0, 0]).await;
     let (topic, disconnected) = watcher.event().await;
     assert_eq!(topic, "$aws/events/presence/disconnected/pump");
     assert_eq!(disconnected["clientInitiatedDisconnect"], true);
     assert_eq!(disconnected["disconnectReason"], "CLIENT_INITIATED_DISCONNECT");
-    assert_eq!(disconnected["versionNumber"], 0);
+    assert_eq!(disconnected["versionNumber"], connected["versionNumber"]);
     assert_eq!(disconnected["sessionIdentifier"], connected["sessionIdentifier"]);
     assert_eq!(disconnected.get("ipAddress"), None);
 }
@@ -57,16 +56,31 @@ async fn a_takeover_ends_the_old_number_and_starts_a_higher_one() {
         events.push(watcher.event().await.1);
     }
     events.sort_by_key(|event| (event["versionNumber"].as_u64(), event["eventType"] == "disconnected"));
-    let seen: Vec<(&Value, &Value)> = events.iter().map(|e| (&e["eventType"], &e["versionNumber"])).collect();
-    assert_eq!(
-        seen,
-        [
-            (&"connected".into(), &0.into()),
-            (&"disconnected".into(), &0.into()),
-            (&"connected".into(), &1.into())
-        ]
-    );
+    let first = number(&events[0]);
+    let seen: Vec<_> = events.iter().map(|e| (e["eventType"].as_str().unwrap(), number(e) - first)).collect();
+    assert_eq!(seen, [("connected", 0), ("disconnected", 0), ("connected", 1)]);
     assert_eq!(events[1]["disconnectReason"], "DUPLICATE_CLIENTID");
+}
+
+#[tokio::test]
+async fn numbers_rise_across_a_restart_of_the_broker() {
+    let mut world = World::new().await;
+    let device = world.device("pump");
+    let mut newest = 0;
+    for _ in 0..2 {
+        let mut watcher = watcher(&world, "$aws/events/presence/connected/pump").await;
+        for _ in 0..3 {
+            let _wire = world.online(&device, 4, "pump").await;
+            let (_, event) = watcher.event().await;
+            assert!(number(&event) > newest, "{event} after {newest}");
+            newest = number(&event);
+        }
+        world = world.restart().await;
+    }
+}
+
+fn number(event: &Value) -> u64 {
+    event["versionNumber"].as_u64().unwrap()
 }
 
 #[tokio::test]

@@ -91,7 +91,8 @@ struct Event<'a> {
 
 impl Lifecycle {
     pub(crate) fn new(backend: Backend, clock: Arc<dyn Clock>) -> Self {
-        Self { backend, clock, numbers: Mutex::default() }
+        let numbers = VersionNumbers::starting_at(clock.now().millis(), Instant::now());
+        Self { backend, clock, numbers: Mutex::new(numbers) }
     }
 
     /// CONNACK 0 was sent.

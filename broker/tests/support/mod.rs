@@ -54,6 +54,7 @@ pub struct World {
     pub broker: Broker,
     pub ca: Authority,
     server_ca: Authority,
+    config: Config,
     _directory: tempfile::TempDir,
 }
 
@@ -87,11 +88,6 @@ impl World {
         };
         provisioner.registry().register_ca_certificate(request).await.unwrap();
 
-        let server = server_ca.issue_server(&["localhost".into()], &[], validity()).unwrap();
-        let identity = ServerIdentity {
-            certificate_chain: server.certificate.to_pem(),
-            private_key: server.private_key.expose().to_owned(),
-        };
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             profile: Profile::Standard,
@@ -100,8 +96,15 @@ impl World {
             recheck_connect: false,
         };
         configure(&mut config);
-        let broker = Broker::start(config, identity, provisioner.clone()).await.unwrap();
-        Self { provisioner, broker, ca, server_ca, _directory: directory }
+        let broker = start(&config, &server_ca, &provisioner).await;
+        Self { provisioner, broker, ca, server_ca, config, _directory: directory }
+    }
+
+    /// The same registry under a new broker.
+    pub async fn restart(self) -> Self {
+        self.broker.shutdown(PATIENCE).await;
+        let broker = start(&self.config, &self.server_ca, &self.provisioner).await;
+        Self { broker, ..self }
     }
 
     pub fn registry(&self) -> &Registry {
@@ -193,6 +196,15 @@ impl World {
     pub async fn set_policy(&self, document: &str) {
         self.registry().create_policy_version(&policy_name(), document, true).await.unwrap();
     }
+}
+
+async fn start(config: &Config, server_ca: &Authority, provisioner: &Provisioner) -> Broker {
+    let server = server_ca.issue_server(&["localhost".into()], &[], validity()).unwrap();
+    let identity = ServerIdentity {
+        certificate_chain: server.certificate.to_pem(),
+        private_key: server.private_key.expose().to_owned(),
+    };
+    Broker::start(config.clone(), identity, provisioner.clone()).await.unwrap()
 }
 
 pub struct Device {
