@@ -108,6 +108,35 @@ async fn a_will_is_not_published_when_the_policies_no_longer_allow_it() {
     watcher.ping().await;
 }
 
+#[tokio::test]
+async fn a_will_with_a_delay_is_published_only_if_that_is_still_allowed_when_it_is_due() {
+    let world = World::new().await;
+    let mut watcher = world.online(&world.device("watcher"), 4, "watcher").await;
+    watcher.subscribe(4, "wills/#", 0).await;
+    let names = ["allowed", "deactivated", "detached", "last"];
+    let devices = names.map(|name| world.device(name));
+    for (n, (name, device)) in names.iter().zip(&devices).enumerate() {
+        let topic = format!("wills/{name}");
+        let connect = Connect {
+            will: Some((&topic, "gone", 0, false)),
+            // Will Delay Interval, and a Session Expiry Interval above it. The last one is due after all others.
+            will_properties: &[0x18, 0, 0, 0, 2 + u8::from(n == 3)],
+            properties: &[0x11, 0, 0, 0, 60],
+            ..Connect::new(5, name)
+        };
+        let mut wire = world.wire(device).await;
+        assert_eq!(wire.connect(&connect).await, 0);
+        wire.send(&packet(0xe0, &[0x04])).await;
+        wire.closed().await;
+    }
+    let registry = world.registry();
+    registry.update_certificate(devices[1].id, CertificateStatus::Inactive).await.unwrap();
+    registry.detach_policy(&policy_name(), &PolicyTarget::Certificate(devices[2].id)).await.unwrap();
+    for expected in ["wills/allowed", "wills/last"] {
+        assert_eq!(Publish::read(&watcher.packet().await, 4).topic, expected);
+    }
+}
+
 async fn refused_within_a_second(wire: &mut Wire) {
     let changed = Instant::now();
     loop {

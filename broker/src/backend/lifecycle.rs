@@ -102,7 +102,7 @@ impl Local {
             self.directory.add_to_certificate(certificate, &session);
         }
         if let Some((old, parked)) = ended {
-            self.finish(&old, parked.kept, parked.will.map(|(_, will)| will));
+            self.finish_parked(&old, *parked, true);
         }
         let session_expiry = request.session_expiry.min(self.options.session_expiry);
         let session_present = resumed.is_some();
@@ -135,7 +135,10 @@ impl Local {
         }
         self.online.fetch_sub(1, Ordering::Relaxed);
         if expiry.is_zero() {
-            self.finish(&session, kept, will);
+            self.finish(&session, kept);
+            if let Some(will) = will {
+                self.publish_will(&session, *will);
+            }
             self.directory.with_session(&session, |slot| drop(slot.remove()));
         } else {
             self.park(&session, kept, version, will, expiry);
@@ -176,7 +179,10 @@ impl Local {
             None
         });
         if let Some((kept, will)) = discarded.flatten() {
-            self.finish(session, kept, will.map(|(_, will)| will));
+            self.finish(session, kept);
+            if let Some((_, will)) = will {
+                self.publish_will(session, *will);
+            }
         }
     }
 
@@ -202,14 +208,19 @@ impl Local {
         }
     }
 
-    /// A session is over: its subscriptions go, its will is published whatever its delay.
-    fn finish(&self, session: &Arc<Session>, kept: Kept, will: Option<Box<Will>>) {
+    /// A session without a connection is over: its will, if it is wanted, is published whatever its delay.
+    fn finish_parked(&self, session: &Arc<Session>, parked: Parked, with_will: bool) {
+        self.finish(session, parked.kept);
+        if let Some((_, will)) = parked.will.filter(|_| with_will) {
+            self.publish_late(session, will);
+        }
+    }
+
+    /// A session is over: its subscriptions go.
+    fn finish(&self, session: &Arc<Session>, kept: Kept) {
         let queued = session.finish();
         for held in &kept.subscriptions {
             self.router.unsubscribe(&held.filter, session);
-        }
-        if let Some(will) = will {
-            self.publish_will(session, *will);
         }
         let sent = kept.in_flight.into_iter().filter_map(|sent| match sent {
             InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce => Some(delivery),
@@ -222,7 +233,7 @@ impl Local {
         }
     }
 
-    fn publish_will(&self, session: &Session, will: Will) {
+    pub(super) fn publish_will(&self, session: &Session, will: Will) {
         if let Err(error) = self.publish(will.into_message(session)) {
             tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
         }
@@ -241,10 +252,8 @@ impl Local {
             Some((None, parked.will.take().map(|(_, will)| will)))
         });
         match due.flatten() {
-            Some((Some(expired), _)) => {
-                self.finish(session, expired.kept, expired.will.map(|(_, will)| will));
-            }
-            Some((None, Some(will))) => self.publish_will(session, *will),
+            Some((Some(expired), _)) => self.finish_parked(session, *expired, true),
+            Some((None, Some(will))) => self.publish_late(session, will),
             Some((None, None)) | None => {}
         }
     }
@@ -263,8 +272,7 @@ impl Local {
         if let Some(Slot { session, parked: Some(parked), .. }) = ended {
             self.timers.cancel(parked.timer);
             self.offline.fetch_sub(1, Ordering::Relaxed);
-            let will = parked.will.filter(|_| !prevent_will).map(|(_, will)| will);
-            self.finish(&session, parked.kept, will);
+            self.finish_parked(&session, *parked, !prevent_will);
         }
         connected
     }

@@ -1,6 +1,7 @@
 //! The backend within this process: from a published message to the mailboxes of its receivers.
 use super::directory::Directory;
 use super::dropped::Dropped;
+use super::late_wills::{self, LateWills};
 use super::timers::Timers;
 use super::{BackendOptions, Counts, PublishError, Published};
 use crate::message::{Delivery, Message, SubscriptionIdentifiers};
@@ -19,6 +20,7 @@ pub(crate) struct Local {
     pub(crate) dropped: Dropped,
     pub(super) directory: Directory,
     pub(super) timers: Arc<Timers>,
+    pub(super) late_wills: LateWills,
     pub(super) sessions_made: AtomicU64,
     pub(super) tickets: AtomicU64,
     pub(super) online: AtomicUsize,
@@ -28,12 +30,14 @@ pub(crate) struct Local {
 
 impl Local {
     pub(super) fn start(options: BackendOptions) -> Arc<Self> {
+        let (late_wills, due_wills) = LateWills::new();
         let local = Arc::new(Self {
             router: Router::new(options.hash_matches_parent),
             retained: Retained::new(options.retained_messages),
             dropped: Dropped::new(),
             directory: Directory::new(),
             timers: Arc::default(),
+            late_wills,
             sessions_made: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
             online: AtomicUsize::new(0),
@@ -41,6 +45,7 @@ impl Local {
             bounds: Bounds { messages: options.queued_messages, bytes: options.queued_bytes },
             options,
         });
+        tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));
         let (timers, weak) = (Arc::clone(&local.timers), Arc::downgrade(&local));
         tokio::spawn(async move {
             while let Some((timer, session)) = timers.next().await {

@@ -6,10 +6,12 @@
 //! opening, subscribing and unsubscribing are `async`.
 mod directory;
 mod dropped;
+mod late_wills;
 mod lifecycle;
 mod local;
 mod timers;
 
+pub use late_wills::WillAuthority;
 pub(crate) use lifecycle::Leaving;
 pub(crate) use local::Local;
 
@@ -156,6 +158,9 @@ pub struct Will {
     pub message_expiry: Option<Duration>,
     /// Will Delay Interval.
     pub delay: Duration,
+    /// Who is asked if it is published later than at the end of its connection: then, or when its session ends. At the
+    /// end of the connection, [`Close::publish_will`] says.
+    pub authority: Option<Arc<dyn WillAuthority>>,
 }
 
 /// An open session.

@@ -58,7 +58,8 @@ fn retained(topic: &str, payload: &'static str, qos: QoS) -> Message {
 }
 
 fn will(topic: &str, delay: Duration) -> Option<Will> {
-    Some(Will { message: message(topic, "will", QoS::AtLeastOnce), message_expiry: None, delay })
+    let message = message(topic, "will", QoS::AtLeastOnce);
+    Some(Will { message, message_expiry: None, delay, authority: None })
 }
 
 fn mail(session: &mut SessionHandle) -> Vec<Delivery> {
@@ -346,6 +347,70 @@ async fn a_delayed_will_waits_for_its_delay_or_for_the_end_of_the_session() {
     assert_eq!(mail(&mut watcher).len(), 1);
 }
 
+#[derive(Debug, Default)]
+struct Authority {
+    refuses: std::sync::atomic::AtomicBool,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+impl WillAuthority for Authority {
+    fn may_publish(&self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let allowed = !self.refuses.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            allowed
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_will_that_is_published_late_is_published_only_if_its_authority_then_agrees() {
+    use std::sync::atomic::Ordering::SeqCst;
+    let backend = backend();
+    let mut watcher = open(&backend, clean("watcher")).await;
+    subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+    let authority = Arc::new(Authority::default());
+    let leave = async |client_id: &str, delay, expiry| {
+        let authority: Arc<dyn WillAuthority> = authority.clone();
+        let will = Will { authority: Some(authority), ..will("will", Duration::from_secs(delay)).unwrap() };
+        let session_expiry = Duration::from_secs(expiry);
+        drop(open(&backend, OpenRequest { will: Some(will), session_expiry, ..persistent(client_id) }).await);
+    };
+    // At the end of the connection the connection has decided.
+    authority.refuses.store(true, SeqCst);
+    for (delay, expiry) in [(0, 100), (10, 0)] {
+        leave("at once", delay, expiry).await;
+        assert_eq!((mail(&mut watcher).len(), authority.asked.load(SeqCst)), (1, 0), "{delay} {expiry}");
+    }
+    for (refuses, published) in [(true, 0), (false, 1)] {
+        authority.refuses.store(refuses, SeqCst);
+        for (delay, expiry) in [(10, 100), (100, 10)] {
+            leave("a", delay, expiry).await;
+            advance(Duration::from_secs(10)).await;
+            settle().await;
+            assert_eq!(mail(&mut watcher).len(), published, "{delay} {expiry}");
+            open(&backend, clean("a")).await.close(Close::NORMAL);
+        }
+        leave("a", 10, 100).await;
+        drop(open(&backend, clean("a")).await);
+        settle().await;
+        assert_eq!(mail(&mut watcher).len(), published, "a clean start");
+        leave("a", 10, 100).await;
+        backend.disconnect("a", SessionEnd::Administrative { prevent_will: false, clean_session: true });
+        settle().await;
+        assert_eq!(mail(&mut watcher).len(), published, "an operator");
+    }
+    assert_eq!(authority.asked.load(SeqCst), 8);
+}
+
+/// Lets everything that can run do so.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_expiry_of_a_will_counts_from_its_publication() {
     let backend = backend();
@@ -630,6 +695,7 @@ async fn connections_are_ended_by_client_id_by_certificate_and_all_together() {
     drop((a, b));
     assert_eq!(backend.disconnect_certificate(one, SessionEnd::CertificateInactive), 0);
     assert!(!backend.disconnect("a", SessionEnd::NotAuthorised));
+    assert_eq!(c.ended(), None);
     assert_eq!(backend.disconnect_all(SessionEnd::ShuttingDown), 1);
     assert!(backend.disconnect("c", SessionEnd::NotAuthorised));
     assert_eq!(c.wait_for_mail().await, Wake::Ended(SessionEnd::ShuttingDown));

@@ -6,6 +6,7 @@ mod incoming;
 mod opening;
 mod pipe;
 mod refusal;
+mod will;
 
 use crate::backend::Backend;
 use crate::config::{Config, Limits};

@@ -1,14 +1,15 @@
 //! From CONNECT to CONNACK: admission, policies, session (`spec/jitp.md` section 4, `spec/mqtt-behaviour.md`
 //! section 3).
-use super::codec::{Aliases, ConnackCode, ConnackProperties, Connect, Outbound, WillRequest};
+use super::codec::{Aliases, ConnackCode, ConnackProperties, Connect, Outbound};
 use super::established::{Established, Expiry};
 use super::pipe::Pipe;
+use super::will::will;
 use super::{Shared, refusal};
-use crate::backend::{OpenError, OpenRequest, ProtocolVersion, Will};
+use crate::backend::{Close, OpenError, OpenRequest, ProtocolVersion};
 use crate::config::Profile;
 use crate::enforcement::{Enforcement, Identity, log_refusal};
 use crate::events::Presence;
-use crate::message::{Message, QoS};
+use crate::message::QoS;
 use crate::record::{Details, Event};
 use crate::services::Reservation;
 use crate::tls::Peer;
@@ -115,10 +116,10 @@ impl<'a> Opening<'a> {
             .config
             .disconnect_at_expiry
             .then(|| Expiry::of(&principal.certificate, self.shared.provisioner.clock().now()));
-        let certificate = identity.certificate;
+        let request = self.request(&identity, &principal, &context);
         let (permissions, registration) = self.shared.live.enter(principal, context, granted);
         let keep_alive = self.keep_alive();
-        let opened = self.shared.backend.open(self.request(certificate)).await.map_err(|error| {
+        let opened = self.shared.backend.open(request).await.map_err(|error| {
             refusal::of_session(self.shared, &identity, "SERVER_ERROR", &error.to_string());
             match error {
                 OpenError::Superseded => refused(ConnackCode::SUPERSEDED, None),
@@ -132,6 +133,8 @@ impl<'a> Opening<'a> {
                 "AUTH_ERROR",
                 "the certificate was refused while it connected",
             );
+            // It never was connected, so its will does not count.
+            opened.session.close(Close::NORMAL);
             return Err(refused(ConnackCode::NOT_AUTHORIZED, None));
         }
         let requested = u64::from(self.connect.session_expiry);
@@ -274,7 +277,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn request(&self, certificate: CertificateId) -> OpenRequest {
+    fn request(&self, identity: &Identity, principal: &Principal, context: &ConnectContext) -> OpenRequest {
         let session_expiry = match self.connect.version {
             ProtocolVersion::V311 if self.connect.clean_start => Duration::ZERO,
             ProtocolVersion::V311 => self.shared.limits.session_expiry,
@@ -282,12 +285,16 @@ impl<'a> Opening<'a> {
         };
         OpenRequest {
             client_id: Arc::clone(&self.client_id),
-            certificate: Some(certificate),
+            certificate: Some(identity.certificate),
             version: self.connect.version,
             clean_start: self.connect.clean_start,
             session_expiry,
             receive_maximum: self.connect.receive_maximum,
-            will: self.connect.will.clone().map(|request| will(request, self.shared.limits.message_expiry)),
+            will: self
+                .connect
+                .will
+                .clone()
+                .map(|request| will(self.shared, request, identity, principal, context)),
         }
     }
 
@@ -315,14 +322,6 @@ fn admission_code(reason: ReasonCode) -> ConnackCode {
         }
         _ => ConnackCode::NOT_AUTHORIZED,
     }
-}
-
-fn will(request: WillRequest, longest_expiry: Duration) -> Will {
-    let mut message = Message::new(request.topic, request.payload, request.qos);
-    message.retain = request.retain;
-    message.properties = request.properties;
-    let message_expiry = request.message_expiry.map(|expiry| expiry.min(longest_expiry));
-    Will { message, message_expiry, delay: request.delay }
 }
 
 #[cfg(test)]

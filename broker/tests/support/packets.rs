@@ -8,6 +8,8 @@ pub struct Connect<'a> {
     pub keep_alive: u16,
     /// Topic, payload, QoS, RETAIN.
     pub will: Option<(&'a str, &'a str, u8, bool)>,
+    /// MQTT 5 properties of the will, encoded.
+    pub will_properties: &'a [u8],
     pub user_name: Option<&'a str>,
     /// MQTT 5 properties, encoded.
     pub properties: &'a [u8],
@@ -15,7 +17,16 @@ pub struct Connect<'a> {
 
 impl<'a> Connect<'a> {
     pub fn new(version: u8, client_id: &'a str) -> Self {
-        Self { version, client_id, clean: true, keep_alive: 60, will: None, user_name: None, properties: &[] }
+        Self {
+            version,
+            client_id,
+            clean: true,
+            keep_alive: 60,
+            will: None,
+            will_properties: &[],
+            user_name: None,
+            properties: &[],
+        }
     }
 
     pub fn packet(&self) -> Vec<u8> {
@@ -34,7 +45,8 @@ impl<'a> Connect<'a> {
         body.extend(text(self.client_id));
         if let Some((topic, payload, _, _)) = self.will {
             if self.version == 5 {
-                body.push(0);
+                body.push(self.will_properties.len() as u8);
+                body.extend_from_slice(self.will_properties);
             }
             body.extend(text(topic));
             body.extend(text(payload));
