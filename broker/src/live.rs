@@ -224,7 +224,9 @@ impl LiveSessions {
         live.permissions.store(Arc::new(granted.permissions));
         self.index.lock().replace_dependencies(id, live, granted.depends_on, as_of);
         if refused {
-            self.backend.disconnect(&live.connect.client_id, SessionEnd::NotAuthorised);
+            live.ended.store(true, Ordering::SeqCst);
+            let client_id = &live.connect.client_id;
+            self.backend.disconnect_client(client_id, live.principal.id(), SessionEnd::NotAuthorised);
         }
         Ok(())
     }
@@ -237,8 +239,8 @@ impl Live {
 }
 
 impl Registration {
-    /// The certificate was refused since the connection entered. To be asked once the session is open; from
-    /// then on the backend ends it.
+    /// The certificate was refused, or may no longer connect, since the connection entered. To be asked once the session
+    /// is open; from then on the backend ends it.
     pub(crate) fn has_ended(&self) -> bool {
         let index = self.sessions.index.lock();
         index.sessions.get(&self.id).is_none_or(|live| live.ended.load(Ordering::SeqCst))
@@ -345,7 +347,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::BackendOptions;
+    use crate::backend::{BackendOptions, OpenRequest, ProtocolVersion};
     use jitp_certs::{Attribute, Authority, Certificate, KeyKind, LeafRequest, Validity};
     use jitp_provisioner::names::PolicyName;
     use jitp_provisioner::records::PolicyTarget;
@@ -504,5 +506,58 @@ mod tests {
         let (id, live) = scene.sessions.index.lock().next_dirty().unwrap();
         scene.sessions.look_again(id, &live).await.unwrap();
         assert!(!scene.catch_up(as_of).await, "all of it was seen when it was looked at");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_refused_while_its_session_is_being_opened_is_noticed() {
+        for deactivated in [false, true] {
+            let scene = Scene::new().await;
+            let (sessions, certificate) = (&scene.sessions, scene.certificate.id());
+            let principal = scene.admitted().await;
+            let as_of = principal.as_of;
+            let request = OpenRequest {
+                client_id: "pump-1".into(),
+                certificate: Some(certificate),
+                version: ProtocolVersion::V5,
+                clean_start: true,
+                session_expiry: Duration::ZERO,
+                receive_maximum: 100,
+                will: None,
+            };
+            // Someone else holds the session, so that opening it takes as long as this test wants.
+            let other = OpenRequest { certificate: None, ..request.clone() };
+            let other = sessions.backend.open(other).await.unwrap().session;
+            let (_permissions, registration) = scene.enter(principal).await;
+            let mut opening = Box::pin(sessions.backend.open(request));
+            assert!(poll_once(opening.as_mut()).is_none(), "held by the other");
+            assert!(!registration.has_ended());
+
+            let registry = sessions.provisioner.registry();
+            if deactivated {
+                registry.update_certificate(certificate, CertificateStatus::Inactive).await.unwrap();
+                scene.catch_up(as_of).await;
+            } else {
+                let target = PolicyTarget::Certificate(certificate);
+                registry.detach_policy(&"p".parse().unwrap(), &target).await.unwrap();
+                assert!(scene.catch_up(as_of).await);
+                let (id, live) = sessions.index.lock().next_dirty().unwrap();
+                sessions.look_again(id, &live).await.unwrap();
+            }
+            drop(other);
+            let opened = opening.await.unwrap();
+            assert_eq!(opened.session.ended(), None, "the backend could not know of it");
+            assert!(registration.has_ended());
+
+            // From now on the backend ends it.
+            sessions.end_certificate(certificate);
+            assert_eq!(opened.session.ended(), Some(SessionEnd::CertificateInactive));
+        }
+    }
+
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Which client id has which session, and who holds it.
-use super::ProtocolVersion;
 use super::timers::Timer;
+use super::{ProtocolVersion, SessionEnd};
 use crate::message::Message;
 use crate::router::DenseSet;
 use crate::session::{Kept, Session};
@@ -123,10 +123,18 @@ impl Directory {
         }
     }
 
-    /// The connected sessions of a certificate.
-    pub(super) fn of_certificate(&self, certificate: CertificateId) -> Vec<Arc<Session>> {
+    /// Ends connections of a certificate; returns how many. The lock is held meanwhile: a connection is removed here
+    /// before its session can have another holder, who is not meant.
+    pub(super) fn end_certificate(
+        &self,
+        certificate: CertificateId,
+        which: impl Fn(&Session) -> bool,
+        end: SessionEnd,
+    ) -> usize {
         let certificates = self.certificates(certificate).lock();
-        certificates.get(&certificate).map(|sessions| sessions.as_slice().to_vec()).unwrap_or_default()
+        let sessions = certificates.get(&certificate).map(DenseSet::as_slice).unwrap_or_default();
+        let meant = sessions.iter().filter(|session| which(session));
+        meant.map(|session| session.end(end)).count()
     }
 
     #[expect(

@@ -278,9 +278,16 @@ impl Local {
     }
 
     pub(super) fn disconnect_certificate(&self, certificate: CertificateId, end: SessionEnd) -> usize {
-        let sessions = self.directory.of_certificate(certificate);
-        sessions.iter().for_each(|session| session.end(end));
-        sessions.len()
+        self.directory.end_certificate(certificate, |_| true, end)
+    }
+
+    pub(super) fn disconnect_client(
+        &self,
+        client_id: &str,
+        certificate: CertificateId,
+        end: SessionEnd,
+    ) -> bool {
+        self.directory.end_certificate(certificate, |session| *session.client_id == *client_id, end) > 0
     }
 
     pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {

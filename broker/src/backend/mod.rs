@@ -103,6 +103,12 @@ impl Backend {
         self.local.disconnect_certificate(certificate, end)
     }
 
+    /// Ends the connection of a client id if it is one of this certificate. Returns whether there was one. As above, one
+    /// that is being opened meanwhile may be missed.
+    pub fn disconnect_client(&self, client_id: &str, certificate: CertificateId, end: SessionEnd) -> bool {
+        self.local.disconnect_client(client_id, certificate, end)
+    }
+
     /// Ends all connections. Returns how many.
     pub fn disconnect_all(&self, end: SessionEnd) -> usize {
         self.local.disconnect_all(end)

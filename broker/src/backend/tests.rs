@@ -695,9 +695,12 @@ async fn connections_are_ended_by_client_id_by_certificate_and_all_together() {
     drop((a, b));
     assert_eq!(backend.disconnect_certificate(one, SessionEnd::CertificateInactive), 0);
     assert!(!backend.disconnect("a", SessionEnd::NotAuthorised));
+    assert!(!backend.disconnect_client("c", one, SessionEnd::NotAuthorised));
+    assert!(!backend.disconnect_client("other", two, SessionEnd::NotAuthorised));
     assert_eq!(c.ended(), None);
     assert_eq!(backend.disconnect_all(SessionEnd::ShuttingDown), 1);
     assert!(backend.disconnect("c", SessionEnd::NotAuthorised));
+    assert!(backend.disconnect_client("c", two, SessionEnd::NotAuthorised));
     assert_eq!(c.wait_for_mail().await, Wake::Ended(SessionEnd::ShuttingDown));
 }
 

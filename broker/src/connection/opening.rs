@@ -131,7 +131,7 @@ impl<'a> Opening<'a> {
                 self.shared,
                 &identity,
                 "AUTH_ERROR",
-                "the certificate was refused while it connected",
+                "the certificate was refused, or may no longer connect, since it was admitted",
             );
             // It never was connected, so its will does not count.
             opened.session.close(Close::NORMAL);
