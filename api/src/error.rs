@@ -65,6 +65,10 @@ impl ApiError {
             "the access key id is unknown, or the signature is not that of its secret access key over this request",
         )
     }
+    /// What is asked for has never been set.
+    pub fn not_configured(message: impl Into<String>) -> Self {
+        Self::new("NotConfiguredException", StatusCode::NOT_FOUND, message)
+    }
     /// The client took too long to send the request.
     pub fn request_timeout() -> Self {
         Self::new(

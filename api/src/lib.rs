@@ -12,6 +12,7 @@
 //! | `GET /jitp/v1/attempts/tail` | yes | attempts as JSON lines as they happen, after the sequence `after` or from now; empty lines are heartbeats. Same filters |
 //! | `GET /jitp/v1/ca-certificates/{id}/budget` | yes | `usedRuns`; `totalRuns` and `runsPerSecond` where they are limited, and `runsPerSecondInForce` (0: unlimited) |
 //! | `PATCH /jitp/v1/ca-certificates/{id}/budget` | yes | the same after the change: `totalRuns`, `runsPerSecond`; `null` lifts a limit |
+//! | `GET /jitp/v1/operations` | yes | every operation that is answered here: `operation`, `method`, `path`, `right` |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 

@@ -6,14 +6,18 @@ mod attempts;
 mod billing_groups;
 mod ca_budgets;
 mod ca_certificates;
+mod certificate_transfers;
 mod certificates;
 mod endpoint;
 mod event_configurations;
+mod logging;
 mod policies;
 mod policy_attachments;
+mod principal_policies;
 mod principals;
 mod simulate;
 mod status;
+mod tags;
 mod template_versions;
 mod templates;
 mod thing_group_members;
@@ -52,6 +56,12 @@ routes! {
     GET    Read       "/certificates" ListCertificates certificates::list;
     GET    Read       "/certificates-by-ca/{caCertificateId}" ListCertificatesByCA certificates::list_by_ca;
 
+    PATCH  Operate    "/transfer-certificate/{certificateId}" TransferCertificate certificate_transfers::transfer;
+    PATCH  Operate    "/accept-certificate-transfer/{certificateId}" AcceptCertificateTransfer certificate_transfers::accept;
+    PATCH  Operate    "/reject-certificate-transfer/{certificateId}" RejectCertificateTransfer certificate_transfers::reject;
+    PATCH  Operate    "/cancel-certificate-transfer/{certificateId}" CancelCertificateTransfer certificate_transfers::cancel;
+    GET    Read       "/certificates-out-going" ListOutgoingCertificates certificate_transfers::list_outgoing;
+
     POST   Operate    "/things/{thingName}" CreateThing things::create;
     GET    Read       "/things/{thingName}" DescribeThing things::describe;
     PATCH  Operate    "/things/{thingName}" UpdateThing things::update;
@@ -61,21 +71,36 @@ routes! {
     PUT    Operate    "/things/{thingName}/principals" AttachThingPrincipal principals::attach;
     DELETE Operate    "/things/{thingName}/principals" DetachThingPrincipal principals::detach;
     GET    Read       "/things/{thingName}/principals" ListThingPrincipals principals::list_of_thing;
+    GET    Read       "/things/{thingName}/principals-v2" ListThingPrincipalsV2 principals::list_of_thing_v2;
     GET    Read       "/principals/things" ListPrincipalThings principals::list_things;
+    GET    Read       "/principals/things-v2" ListPrincipalThingsV2 principals::list_things_v2;
 
     POST   Operate    "/thing-types/{thingTypeName}" CreateThingType thing_types::create;
     GET    Read       "/thing-types/{thingTypeName}" DescribeThingType thing_types::describe;
+    PATCH  Operate    "/thing-types/{thingTypeName}" UpdateThingType thing_types::update;
     DELETE Operate    "/thing-types/{thingTypeName}" DeleteThingType thing_types::delete;
     POST   Operate    "/thing-types/{thingTypeName}/deprecate" DeprecateThingType thing_types::deprecate;
+    GET    Read       "/thing-types" ListThingTypes thing_types::list;
 
     POST   Operate    "/thing-groups/{thingGroupName}" CreateThingGroup thing_groups::create;
     GET    Read       "/thing-groups/{thingGroupName}" DescribeThingGroup thing_groups::describe;
+    PATCH  Operate    "/thing-groups/{thingGroupName}" UpdateThingGroup thing_groups::update;
     DELETE Operate    "/thing-groups/{thingGroupName}" DeleteThingGroup thing_groups::delete;
+    GET    Read       "/thing-groups" ListThingGroups thing_groups::list;
     PUT    Operate    "/thing-groups/addThingToThingGroup" AddThingToThingGroup thing_group_members::add;
     PUT    Operate    "/thing-groups/removeThingFromThingGroup" RemoveThingFromThingGroup thing_group_members::remove;
+    PUT    Operate    "/thing-groups/updateThingGroupsForThing" UpdateThingGroupsForThing thing_group_members::update_of_thing;
+    GET    Read       "/thing-groups/{thingGroupName}/things" ListThingsInThingGroup thing_group_members::list_things;
     GET    Read       "/things/{thingName}/thing-groups" ListThingGroupsForThing thing_group_members::list_groups;
 
     POST   Operate    "/billing-groups/{billingGroupName}" CreateBillingGroup billing_groups::create;
+    GET    Read       "/billing-groups/{billingGroupName}" DescribeBillingGroup billing_groups::describe;
+    PATCH  Operate    "/billing-groups/{billingGroupName}" UpdateBillingGroup billing_groups::update;
+    DELETE Operate    "/billing-groups/{billingGroupName}" DeleteBillingGroup billing_groups::delete;
+    GET    Read       "/billing-groups" ListBillingGroups billing_groups::list;
+    PUT    Operate    "/billing-groups/addThingToBillingGroup" AddThingToBillingGroup billing_groups::add_thing;
+    PUT    Operate    "/billing-groups/removeThingFromBillingGroup" RemoveThingFromBillingGroup billing_groups::remove_thing;
+    GET    Read       "/billing-groups/{billingGroupName}/things" ListThingsInBillingGroup billing_groups::list_things;
 
     POST   Operate    "/policies/{policyName}" CreatePolicy policies::create;
     GET    Read       "/policies/{policyName}" GetPolicy policies::get;
@@ -91,6 +116,10 @@ routes! {
     POST   Operate    "/target-policies/{policyName}" DetachPolicy policy_attachments::detach;
     POST   Read       "/attached-policies/{target}" ListAttachedPolicies policy_attachments::list_of_target;
     POST   Read       "/policy-targets/{policyName}" ListTargetsForPolicy policy_attachments::list_targets;
+    PUT    Operate    "/principal-policies/{policyName}" AttachPrincipalPolicy principal_policies::attach;
+    DELETE Operate    "/principal-policies/{policyName}" DetachPrincipalPolicy principal_policies::detach;
+    GET    Read       "/principal-policies" ListPrincipalPolicies principal_policies::list_of_principal;
+    GET    Read       "/policy-principals" ListPolicyPrincipals principal_policies::list_principals;
 
     POST   Operate    "/provisioning-templates" CreateProvisioningTemplate templates::create;
     GET    Read       "/provisioning-templates/{templateName}" DescribeProvisioningTemplate templates::describe;
@@ -105,12 +134,18 @@ routes! {
     GET    Read       "/endpoint" DescribeEndpoint endpoint::describe;
     GET    Read       "/event-configurations" DescribeEventConfigurations event_configurations::describe;
     PATCH  Operate    "/event-configurations" UpdateEventConfigurations event_configurations::update;
+    POST   Operate    "/tags" TagResource tags::tag;
+    POST   Operate    "/untag" UntagResource tags::untag;
+    GET    Read       "/tags" ListTagsForResource tags::list;
+    GET    Read       "/v2LoggingOptions" GetV2LoggingOptions logging::get;
+    POST   Operate    "/v2LoggingOptions" SetV2LoggingOptions logging::set;
 
     GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
     GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
     POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
     GET    Read       "/jitp/v1/ca-certificates/{caCertificateId}/budget" GetCaBudget ca_budgets::get;
     PATCH  Administer "/jitp/v1/ca-certificates/{caCertificateId}/budget" UpdateCaBudget ca_budgets::update;
+    GET    Read       "/jitp/v1/operations" ListOperations status::list_operations;
     GET    Read       "/jitp/v1/status" GetStatus status::get;
 }
 

@@ -10,8 +10,8 @@ use crate::error::ApiError;
 
 /// Items on a page when the caller does not say.
 const DEFAULT_SIZE: usize = 25;
-/// The longest token that is accepted, in characters.
-const LONGEST_TOKEN: usize = 1024;
+/// The longest token that is accepted, in characters. The longest that is given names a thing seven groups deep.
+const LONGEST_TOKEN: usize = 2048;
 
 impl Call {
     /// Dialect A: `pageSize`, `marker`, `isAscendingOrder`.
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(decode("ListPolicies", &token), None);
         assert_eq!(decode("ListThings", "!"), None);
         assert_eq!(decode("ListThings", &token[1..]), None);
-        assert_eq!(decode("ListThings", &encode("ListThings", &"a".repeat(1024))), None);
+        assert_eq!(decode("ListThings", &encode("ListThings", &"a".repeat(2048))), None);
         assert_eq!(decode("ListThings", &STANDARD.encode([0xff, 0xfe])), None);
         assert_eq!(decode("ListThings", ""), None);
     }

@@ -47,6 +47,11 @@ impl Call {
             _ => Err(ApiError::invalid(member, "expected the ARN of a certificate or of a thing group")),
         }
     }
+    /// A resource of this registry.
+    pub fn resource(&self, input: Input<ArnInput>) -> Result<Arn, ApiError> {
+        let member = input.name();
+        self.own(member, input.required()?)
+    }
     /// A principal of a thing: the ARN of a certificate.
     pub fn principal(&self, input: Input<ArnInput>) -> Result<CertificateId, ApiError> {
         let member = input.name();

@@ -1,5 +1,6 @@
 //! Typed values from the text of a path, a query or a header, and text with bounds.
 use std::fmt::Display;
+use std::marker::PhantomData;
 
 use serde::de::value::Error;
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
@@ -77,6 +78,27 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Bounded<MIN, 
     }
 }
 
+/// Text of 1 to `MAX` characters, each an ASCII letter, a digit, or one of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plain<S, const MAX: usize>(pub String, PhantomData<S>);
+
+/// What a [`Plain`] text may hold beside letters and digits.
+pub(crate) trait Marks {
+    const MARKS: &'static str;
+}
+
+impl<'de, S: Marks, const MAX: usize> Deserialize<'de> for Plain<S, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || S::MARKS.contains(c);
+        if (1..=MAX).contains(&text.len()) && text.chars().all(legal) {
+            Ok(Self(text, PhantomData))
+        } else {
+            Err(D::Error::custom(format_args!("expected 1 to {MAX} characters of a-z A-Z 0-9 {}", S::MARKS)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +128,18 @@ mod tests {
         assert!(read::<ThingName>("a b").unwrap_err().contains("thing name"));
         assert!(read::<CertificateStatus>("active").unwrap_err().contains("ACTIVE"));
         assert!(read::<Vec<String>>("a").is_err());
+    }
+
+    #[test]
+    fn plain_text_has_letters_digits_and_its_marks() {
+        struct Dots;
+        impl Marks for Dots {
+            const MARKS: &'static str = ".";
+        }
+        assert_eq!(read::<Plain<Dots, 3>>("a.1").map(|text| text.0), Ok("a.1".to_string()));
+        for text in ["", "a.1b", "a b", "a-b", "é"] {
+            assert!(read::<Plain<Dots, 3>>(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -121,10 +121,26 @@ pub struct ThingTypeRecord {
     pub description: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub searchable_attributes: Vec<AttributeName>,
+    /// What MQTT 5 messages of its things would carry along; kept for tools, the broker adds nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub propagating_attributes: Vec<PropagatingAttribute>,
     /// When it was deprecated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+/// An attribute that a thing type names as a user property of MQTT 5 messages.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PropagatingAttribute {
+    pub user_property_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thing_attribute: Option<AttributeName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_attribute: Option<String>,
 }
 /// A static thing group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -144,6 +160,8 @@ pub struct ThingGroupRecord {
     pub attributes: BTreeMap<AttributeName, AttributeValue>,
     pub version: u64,
     pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 /// A billing group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -156,6 +174,8 @@ pub struct BillingGroupRecord {
     pub description: Option<String>,
     pub version: u64,
     pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 /// A policy; its documents are [`PolicyVersionRecord`]s.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -169,6 +189,8 @@ pub struct PolicyRecord {
     pub created_at: Timestamp,
     pub modified_at: Timestamp,
     pub generation_id: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 /// One version of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -214,6 +236,8 @@ pub struct TemplateRecord {
     pub next_version: u32,
     pub created_at: Timestamp,
     pub modified_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 /// One version of a template.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -232,6 +256,42 @@ pub struct TemplateVersionRecord {
 pub enum PolicyTarget {
     Certificate(CertificateId),
     ThingGroup(ThingGroupName),
+}
+/// How much AWS would log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Error,
+    Warn,
+    Disabled,
+}
+/// Logging options, as tools set them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct LoggingOptions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_log_level: Option<LogLevel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_all_logs: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_configurations: Option<Vec<LogEventConfiguration>>,
+}
+/// How much AWS would log of one kind of event.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct LogEventConfiguration {
+    pub event_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_destination: Option<String>,
 }
 /// Which registry events are published (`spec/events.md` section 1). Keys as in the API; absent is `false`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

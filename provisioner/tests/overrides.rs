@@ -108,7 +108,7 @@ async fn a_second_certificate_on_the_same_thing_leaves_the_first_attached() {
     let (first, second) = (Device::new(&ca, "pump-1"), Device::new(&ca, "pump-1"));
     site.admitted(&first).await;
     site.admitted(&second).await;
-    let page = site.registry().list_thing_principals(&thing("pump-1"), &all()).await.unwrap();
+    let page = site.registry().list_thing_principals(&thing("pump-1"), None, &all()).await.unwrap();
     assert_eq!(page.items.len(), 2);
     assert_eq!(
         site.policies_of(&first).await,

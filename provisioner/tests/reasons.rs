@@ -36,6 +36,7 @@ fn create_template(name: &str, body: String) -> CreateTemplate {
         enabled: false,
         role_arn: "arn:aws:iam::000000000000:role/provisioner".into(),
         hook: None,
+        tags: Default::default(),
     }
 }
 

@@ -94,7 +94,7 @@ class Broker:
         return self.log.read()
 
     def iot(self, secret: str | None = None, region: str = "us-east-1"):
-        return boto3.client(
+        client = boto3.client(
             "iot",
             endpoint_url=self.api,
             region_name=region,
@@ -102,6 +102,8 @@ class Broker:
             aws_secret_access_key=secret or self.secret,
             config=Config(retries={"max_attempts": 1}),
         )
+        client.meta.events.register("before-parse.iot.*", must_fit_the_model)
+        return client
 
     def jitp(self, *arguments: str):
         """Runs `jitp --json` against this broker."""
@@ -123,6 +125,46 @@ class Broker:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+
+def must_fit_the_model(operation_model, response_dict, **_):
+    """botocore passes over members that its model does not have, and over times in the wrong form: here they fail."""
+    if response_dict["status_code"] == 200:
+        shape = operation_model.output_shape
+        body = json.loads(response_dict["body"] or b"{}")
+        assert shape or body == {}, f"{operation_model.name} has no output: {body}"
+        if shape:
+            must_fit(body, shape, operation_model.name)
+
+
+def must_fit(value, shape, where):
+    kind = shape.type_name
+    if kind == "structure":
+        assert isinstance(value, dict), f"{where}: {value!r}"
+        names = {inner.serialization.get("name", name): inner for name, inner in shape.members.items()}
+        for name, inner in value.items():
+            assert name in names, f"{where}: the model has no {name}"
+            must_fit(inner, names[name], f"{where}.{name}")
+        missing = set(shape.required_members) - value.keys()
+        assert not missing, f"{where}: {missing} are missing"
+    elif kind == "list":
+        assert isinstance(value, list), f"{where}: {value!r}"
+        for number, inner in enumerate(value):
+            must_fit(inner, shape.member, f"{where}.{number}")
+    elif kind == "map":
+        assert isinstance(value, dict), f"{where}: {value!r}"
+        for name, inner in value.items():
+            must_fit(inner, shape.value, f"{where}.{name}")
+    else:
+        kinds = {"string": str, "boolean": bool, "integer": int, "long": int, "timestamp": (int, float)}
+        assert isinstance(value, kinds[kind]), f"{where}: {value!r} is no {kind}"
+        if kind in ("integer", "long"):
+            assert not isinstance(value, bool), f"{where}: {value!r} is no {kind}"
+        if kind == "string" and shape.enum:
+            assert value in shape.enum, f"{where}: {value!r} is none of {shape.enum}"
+        pattern = shape.metadata.get("pattern")
+        if pattern and "\\p" not in pattern:
+            assert re.fullmatch(pattern, value), f"{where}: {value!r} does not match {pattern}"
 
 
 class Factory:

@@ -1,6 +1,4 @@
 //! CA certificates and the registration code (`spec/control-plane.md` section 2, `spec/jitp.md` section 2).
-use std::collections::BTreeMap;
-
 use jitp_provisioner::ResourceKind;
 use jitp_provisioner::names::{CertificateId, TemplateName};
 use jitp_provisioner::records::{CaStatus, CertificateMode, RegistrationConfig};
@@ -9,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::certificates::{Pem, validity};
+use super::tags;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::object::Object;
@@ -25,7 +24,7 @@ pub(super) async fn register(call: &Call) -> Result<Reply, ApiError> {
         set_as_active: call.query("setAsActive").or_default()?,
         allow_auto_registration: call.query("allowAutoRegistration").or_default()?,
         registration_config: registration_config(call)?,
-        tags: tags(call)?,
+        tags: tags::of_new(call)?,
     };
     let record = call.registry().register_ca_certificate(request).await?;
     Ok(Reply::members(json!({
@@ -121,20 +120,4 @@ fn registration_config(call: &Call) -> Result<Option<RegistrationConfig>, ApiErr
         template_body: config.template_body.map(|body| body.0),
         role_arn: config.role_arn.map(|arn| arn.0),
     }))
-}
-
-fn tags(call: &Call) -> Result<BTreeMap<String, String>, ApiError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Tag {
-        key: String,
-        value: Option<String>,
-    }
-    let mut tags = BTreeMap::new();
-    for Object(tag) in call.member::<Vec<Object<Tag>>>("tags").or_default()? {
-        if tags.insert(tag.key, tag.value.unwrap_or_default()).is_some() {
-            return Err(ApiError::invalid("tags", "a key is given more than once"));
-        }
-    }
-    Ok(tags)
 }

@@ -6,6 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use super::tags;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
@@ -16,7 +17,7 @@ type PolicyDocument = Bounded<0, 404_600>;
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     let name = call.label("policyName").required()?;
     let document: PolicyDocument = call.member("policyDocument").required()?;
-    let record = call.registry().create_policy(name, &document.0).await?;
+    let record = call.registry().create_tagged_policy(name, &document.0, tags::of_new(call)?).await?;
     Ok(Reply::members(json!({
         "policyName": record.name,
         "policyArn": call.arn(ResourceKind::Policy, &record.name),

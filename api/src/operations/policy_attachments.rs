@@ -5,7 +5,7 @@ use jitp_provisioner::ResourceKind;
 use jitp_provisioner::names::PolicyName;
 use jitp_provisioner::records::PolicyTarget;
 use jitp_provisioner::registry::{Page, PageRequest};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::error::ApiError;
@@ -38,12 +38,13 @@ pub(super) async fn list_of_target(call: &Call) -> Result<Reply, ApiError> {
         }
         _ => call.registry().list_attached_policies(&target, &request).await?,
     };
-    let item =
-        |name: &PolicyName| json!({"policyName": name, "policyArn": call.arn(ResourceKind::Policy, name)});
-    Ok(Reply::members(json!({
-        "policies": page.items.iter().map(item).collect::<Vec<_>>(),
-        "nextMarker": call.next_token(page.next),
-    })))
+    let items: Vec<_> = page.items.iter().map(|name| named(call, name)).collect();
+    Ok(Reply::members(json!({"policies": items, "nextMarker": call.next_token(page.next)})))
+}
+
+/// A policy in a list.
+pub(super) fn named(call: &Call, name: &PolicyName) -> Value {
+    json!({"policyName": name, "policyArn": call.arn(ResourceKind::Policy, name)})
 }
 
 pub(super) async fn list_targets(call: &Call) -> Result<Reply, ApiError> {

@@ -2,10 +2,11 @@
 use jitp_provisioner::ResourceKind;
 use jitp_provisioner::names::TemplateName;
 use jitp_provisioner::records::{ProvisioningHook, TemplateRecord, TemplateType};
-use jitp_provisioner::registry::CreateTemplate;
+use jitp_provisioner::registry::{CreateTemplate, UpdateTemplate};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::tags;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::object::Object;
@@ -14,22 +15,22 @@ use crate::text::Bounded;
 
 /// The text of a template.
 pub(super) type TemplateBody = Bounded<0, 10_240>;
-/// What UpdateProvisioningTemplate may change on AWS and not here: refused rather than ignored.
-const UNCHANGEABLE: [&str; 5] =
-    ["description", "enabled", "provisioningRoleArn", "preProvisioningHook", "removePreProvisioningHook"];
+type Description = Bounded<0, 500>;
 type RoleArn = Bounded<20, 2048>;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     let body: TemplateBody = call.member("templateBody").required()?;
     let role_arn: RoleArn = call.member("provisioningRoleArn").required()?;
+    let description: Option<Description> = call.member("description").optional()?;
     let template = CreateTemplate {
         name: call.member("templateName").required()?,
         template_type: call.member::<TemplateType>("type").or_default()?,
         body: body.0,
-        description: call.member("description").optional()?,
+        description: description.map(|text| text.0),
         enabled: call.member("enabled").or_default()?,
         role_arn: role_arn.0,
         hook: hook(call)?,
+        tags: tags::of_new(call)?,
     };
     let record = call.registry().create_template(template).await?;
     Ok(Reply::members(json!({
@@ -60,13 +61,17 @@ pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn update(call: &Call) -> Result<Reply, ApiError> {
     let name: TemplateName = call.label("templateName").required()?;
-    for member in UNCHANGEABLE {
-        if call.member::<serde_json::Value>(member).optional()?.is_some() {
-            return Err(ApiError::invalid(member, "cannot be changed: create another template instead"));
-        }
-    }
-    let version: u32 = call.member("defaultVersionId").required()?;
-    call.registry().set_default_template_version(&name, version).await?;
+    let description: Option<Description> = call.member("description").optional()?;
+    let role_arn: Option<RoleArn> = call.member("provisioningRoleArn").optional()?;
+    let update = UpdateTemplate {
+        description: description.map(|text| text.0),
+        enabled: call.member("enabled").optional()?,
+        default_version: call.member("defaultVersionId").optional()?,
+        role_arn: role_arn.map(|arn| arn.0),
+        hook: hook(call)?,
+        remove_hook: call.member("removePreProvisioningHook").or_default()?,
+    };
+    call.registry().update_template(&name, update).await?;
     Ok(Reply::nothing())
 }
 

@@ -3,12 +3,14 @@ use jitp_provisioner::ResourceKind;
 use jitp_provisioner::names::{ThingGroupName, ThingName};
 use serde_json::json;
 
+use super::thing_groups::named;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::Reply;
 
 pub(super) async fn add(call: &Call) -> Result<Reply, ApiError> {
     let (thing, group) = thing_and_group(call)?;
+    let _: Option<bool> = call.member("overrideDynamicGroups").optional()?;
     call.registry().add_thing_to_group(&thing, &group).await?;
     Ok(Reply::nothing())
 }
@@ -19,14 +21,27 @@ pub(super) async fn remove(call: &Call) -> Result<Reply, ApiError> {
     Ok(Reply::nothing())
 }
 
+pub(super) async fn update_of_thing(call: &Call) -> Result<Reply, ApiError> {
+    let thing: ThingName = call.member("thingName").required()?;
+    let add_to: Vec<ThingGroupName> = call.member("thingGroupsToAdd").or_default()?;
+    let remove_from: Vec<ThingGroupName> = call.member("thingGroupsToRemove").or_default()?;
+    let _: Option<bool> = call.member("overrideDynamicGroups").optional()?;
+    call.registry().update_groups_of_thing(&thing, &add_to, &remove_from).await?;
+    Ok(Reply::nothing())
+}
+
+pub(super) async fn list_things(call: &Call) -> Result<Reply, ApiError> {
+    let group: ThingGroupName = call.label("thingGroupName").required()?;
+    let recursive = call.query("recursive").or_default()?;
+    let page = call.registry().list_things_in_thing_group(&group, recursive, &call.token_page()?).await?;
+    Ok(Reply::members(json!({"things": page.items, "nextToken": call.next_token(page.next)})))
+}
+
 pub(super) async fn list_groups(call: &Call) -> Result<Reply, ApiError> {
     let thing: ThingName = call.label("thingName").required()?;
     let page = call.registry().list_groups_of_thing(&thing, &call.token_page()?).await?;
-    let item = |name: &ThingGroupName| json!({"groupName": name, "groupArn": call.arn(ResourceKind::ThingGroup, name)});
-    Ok(Reply::members(json!({
-        "thingGroups": page.items.iter().map(item).collect::<Vec<_>>(),
-        "nextToken": call.next_token(page.next),
-    })))
+    let items: Vec<_> = page.items.iter().map(|name| named(call, name)).collect();
+    Ok(Reply::members(json!({"thingGroups": items, "nextToken": call.next_token(page.next)})))
 }
 
 fn thing_and_group(call: &Call) -> Result<(ThingName, ThingGroupName), ApiError> {

@@ -9,7 +9,8 @@ use crate::records::{
     ThingTypeRecord,
 };
 use crate::registry::{
-    CreateThing, UpdateThing, certificates, policies, policy_attachments, principals, thing_groups, things,
+    CreateThing, Tags, UpdateThing, certificates, policies, policy_attachments, principals, thing_groups,
+    things,
 };
 use crate::tx::Tx;
 use jitp_templates::{CertificatePlan, Plan, PolicyPlan, PolicySource, ThingPlan};
@@ -168,7 +169,7 @@ async fn bring_policy(tx: &mut Tx, plan: &PolicyPlan) -> Result<(), Cause> {
             Err(Cause::at(ReasonCode::PolicyNotFound, &plan.logical_name, property, message))
         }
         PolicySource::Inline { document } => {
-            let created = policies::create(tx, &plan.name, document).await;
+            let created = policies::create(tx, &plan.name, document, &Tags::new()).await;
             created.map(drop).map_err(|e| placed(e, &plan.logical_name, "Properties.PolicyDocument"))
         }
     }

@@ -257,6 +257,30 @@ pub(crate) async fn delete(tx: &mut Tx, id: CertificateId, force: bool) -> Resul
     Ok(())
 }
 
+/// TransferCertificate: there is one account here, so that nothing can be transferred; what is asked for is checked as
+/// it would be.
+pub(crate) async fn transfer(tx: &mut Tx, id: CertificateId, account: &str) -> Result<()> {
+    let record: CertificateRecord = tx.require(&id).await?;
+    if record.status == CertificateStatus::Active {
+        return Err(RegistryError::CertificateState(format!(
+            "certificate {id} is ACTIVE: set it to INACTIVE before transferring it"
+        )));
+    }
+    Err(RegistryError::InvalidRequest(format!(
+        "certificate {id} cannot be transferred to account {account}: this registry has one account, {}; register the \
+         certificate there and delete it here",
+        tx.options().account
+    )))
+}
+
+/// Accepting, rejecting or cancelling a transfer: none is ever under way.
+pub(crate) async fn end_transfer(tx: &mut Tx, id: CertificateId) -> Result<()> {
+    tx.require::<CertificateRecord>(&id).await?;
+    Err(RegistryError::InvalidRequest(format!(
+        "certificate {id} is not being transferred: this registry has one account"
+    )))
+}
+
 fn by_ca_key(ca: CertificateId, id: CertificateId) -> Key {
     [*ca.as_bytes(), *id.as_bytes()].concat()
 }
@@ -273,6 +297,15 @@ impl Registry {
     /// UpdateCertificate.
     pub async fn update_certificate(&self, id: CertificateId, status: CertificateStatus) -> Result<()> {
         transact!(self, |tx| set_status(tx, id, status)).map(|_| ())
+    }
+    /// TransferCertificate: refused, with what is in the way.
+    pub async fn transfer_certificate(&self, id: CertificateId, account: &str) -> Result<()> {
+        transfer(&mut self.begin(), id, account).await
+    }
+    /// AcceptCertificateTransfer, RejectCertificateTransfer, CancelCertificateTransfer: refused, as no transfer is ever
+    /// under way.
+    pub async fn end_certificate_transfer(&self, id: CertificateId) -> Result<()> {
+        end_transfer(&mut self.begin(), id).await
     }
     /// DeleteCertificate.
     pub async fn delete_certificate(&self, id: CertificateId, force: bool) -> Result<()> {

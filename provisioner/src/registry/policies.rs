@@ -1,5 +1,6 @@
 //! Policies and their versions (`spec/control-plane.md` section 7).
 use super::page::{Page, PageRequest, record_page};
+use super::tags::{self, Tags};
 use super::{Registry, Result};
 use crate::arn::ResourceKind;
 use crate::change::{Change, Operation};
@@ -15,8 +16,14 @@ use jitp_policies::Document;
 const MOST_VERSIONS: usize = 5;
 
 /// Creates a policy with its first version.
-pub(crate) async fn create(tx: &mut Tx, name: &PolicyName, document: &str) -> Result<PolicyRecord> {
+pub(crate) async fn create(
+    tx: &mut Tx,
+    name: &PolicyName,
+    document: &str,
+    tags: &Tags,
+) -> Result<PolicyRecord> {
     check_document(document)?;
+    tags::check(tags)?;
     if tx.exists::<PolicyRecord>(name).await? {
         return Err(RegistryError::AlreadyExists {
             kind: PolicyRecord::KIND,
@@ -32,6 +39,7 @@ pub(crate) async fn create(tx: &mut Tx, name: &PolicyName, document: &str) -> Re
         created_at: tx.now(),
         modified_at: tx.now(),
         generation_id: uuid::Uuid::new_v4().to_string(),
+        tags: tags.clone(),
     };
     put_version(tx, name, 1, document)?;
     tx.put(&record)?;
@@ -148,9 +156,18 @@ fn updated(tx: &mut Tx, mut record: PolicyRecord) -> Result<()> {
 }
 
 impl Registry {
-    /// CreatePolicy.
+    /// CreatePolicy without tags.
     pub async fn create_policy(&self, name: PolicyName, document: &str) -> Result<PolicyRecord> {
-        transact!(self, |tx| create(tx, &name, document))
+        self.create_tagged_policy(name, document, Tags::new()).await
+    }
+    /// CreatePolicy.
+    pub async fn create_tagged_policy(
+        &self,
+        name: PolicyName,
+        document: &str,
+        tags: Tags,
+    ) -> Result<PolicyRecord> {
+        transact!(self, |tx| create(tx, &name, document, &tags))
     }
     /// GetPolicy.
     pub async fn policy(&self, name: &PolicyName) -> Result<PolicyRecord> {

@@ -123,29 +123,35 @@ impl Registry {
     pub async fn detach_thing_principal(&self, thing: &ThingName, certificate: CertificateId) -> Result<()> {
         transact!(self, |tx| detach(tx, thing, certificate))
     }
-    /// ListThingPrincipals, by certificate id.
+    /// ListThingPrincipals, ListThingPrincipalsV2, by certificate id; with a kind only those attached as it.
     pub async fn list_thing_principals(
         &self,
         thing: &ThingName,
+        kind: Option<PrincipalType>,
         request: &PageRequest,
     ) -> Result<Page<(CertificateId, PrincipalType)>> {
         self.begin().require::<ThingRecord>(thing).await?;
         let table = Table::PrincipalsOfThing;
         page(self.store(), table, &key_prefix(thing.as_str()), request, |key, value| {
-            Ok(Some((id_in_key(table, key)?, decode(table, key, value)?)))
+            let attached: PrincipalType = decode(table, key, value)?;
+            let fits = kind.is_none_or(|kind| kind == attached);
+            if fits { Ok(Some((id_in_key(table, key)?, attached))) } else { Ok(None) }
         })
         .await
     }
-    /// ListPrincipalThings, by name.
+    /// ListPrincipalThings, ListPrincipalThingsV2, by name; with a kind only those attached as it.
     pub async fn list_principal_things(
         &self,
         certificate: CertificateId,
+        kind: Option<PrincipalType>,
         request: &PageRequest,
     ) -> Result<Page<(ThingName, PrincipalType)>> {
         self.begin().require::<CertificateRecord>(&certificate).await?;
         let table = Table::ThingsOfPrincipal;
         page(self.store(), table, certificate.as_bytes(), request, |key, value| {
-            Ok(Some((name_in_key(table, key)?, decode(table, key, value)?)))
+            let attached: PrincipalType = decode(table, key, value)?;
+            let fits = kind.is_none_or(|kind| kind == attached);
+            if fits { Ok(Some((name_in_key(table, key)?, attached))) } else { Ok(None) }
         })
         .await
     }

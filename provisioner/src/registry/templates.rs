@@ -1,5 +1,6 @@
 //! Provisioning templates and their versions (`spec/fleet-provisioning.md` section 8).
 use super::page::{Page, PageRequest, record_page};
+use super::tags::{self, Tags};
 use super::{Registry, Result, description};
 use crate::arn::ResourceKind;
 use crate::change::{Change, Operation};
@@ -29,6 +30,19 @@ pub struct CreateTemplate {
     pub enabled: bool,
     pub role_arn: String,
     pub hook: Option<ProvisioningHook>,
+    pub tags: Tags,
+}
+
+/// UpdateProvisioningTemplate; absent members leave the attribute unchanged.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct UpdateTemplate {
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+    pub default_version: Option<u32>,
+    pub role_arn: Option<String>,
+    pub hook: Option<ProvisioningHook>,
+    pub remove_hook: bool,
 }
 
 /// Creates a template with its first version.
@@ -38,6 +52,7 @@ pub(crate) async fn create(tx: &mut Tx, template: &CreateTemplate) -> Result<Tem
     check_role_arn("provisioningRoleArn", &template.role_arn)?;
     check_hook(template.template_type, template.hook.as_ref())?;
     check_body(tx.options(), template.template_type, &template.body)?;
+    tags::check(&template.tags)?;
     if tx.exists::<TemplateRecord>(name).await? {
         return Err(RegistryError::AlreadyExists {
             kind: TemplateRecord::KIND,
@@ -64,6 +79,7 @@ pub(crate) async fn create(tx: &mut Tx, template: &CreateTemplate) -> Result<Tem
         next_version: 2,
         created_at: tx.now(),
         modified_at: tx.now(),
+        tags: template.tags.clone(),
     };
     put_version(tx, name, 1, &template.body)?;
     tx.put(&record)?;
@@ -97,19 +113,43 @@ pub(crate) async fn create_version(
     Ok(version)
 }
 
-/// Makes a version the one that is used from now on.
-pub(crate) async fn set_default_version(tx: &mut Tx, name: &TemplateName, version: u32) -> Result<()> {
-    let mut record: TemplateRecord = tx.require(name).await?;
-    if !tx.exists::<TemplateVersionRecord>(&(name.clone(), version)).await? {
-        return Err(RegistryError::InvalidRequest(format!(
-            "provisioning template {name} has no version {version}: list its versions, and choose one of them"
-        )));
+/// Changes a template, and which of its versions is used from now on.
+pub(crate) async fn update(tx: &mut Tx, name: &TemplateName, update: &UpdateTemplate) -> Result<()> {
+    description::check("provisioning template", update.description.as_deref(), 500)?;
+    if let Some(role) = &update.role_arn {
+        check_role_arn("provisioningRoleArn", role)?;
     }
-    if record.default_version == version {
+    if update.remove_hook && update.hook.is_some() {
+        return Err(RegistryError::InvalidRequest(
+            "preProvisioningHook and removePreProvisioningHook contradict each other: give one of them"
+                .into(),
+        ));
+    }
+    let before: TemplateRecord = tx.require(name).await?;
+    check_hook(before.template_type, update.hook.as_ref())?;
+    let mut after = before.clone();
+    if let Some(version) = update.default_version {
+        if !tx.exists::<TemplateVersionRecord>(&(name.clone(), version)).await? {
+            return Err(RegistryError::InvalidRequest(format!(
+                "provisioning template {name} has no version {version}: list its versions, and choose one of them"
+            )));
+        }
+        after.default_version = version;
+    }
+    if let Some(text) = &update.description {
+        after.description = Some(text.clone());
+    }
+    after.enabled = update.enabled.unwrap_or(before.enabled);
+    if let Some(role) = &update.role_arn {
+        after.role_arn.clone_from(role);
+    }
+    if update.hook.is_some() || update.remove_hook {
+        after.hook.clone_from(&update.hook);
+    }
+    if after == before {
         return Ok(());
     }
-    record.default_version = version;
-    updated(tx, record)
+    updated(tx, after)
 }
 
 /// Deletes a version that is not the default.
@@ -237,9 +277,14 @@ impl Registry {
     ) -> Result<TemplateVersionRecord> {
         transact!(self, |tx| create_version(tx, name, body, set_as_default))
     }
-    /// UpdateProvisioningTemplate with `defaultVersionId`.
+    /// UpdateProvisioningTemplate.
+    pub async fn update_template(&self, name: &TemplateName, u: UpdateTemplate) -> Result<()> {
+        transact!(self, |tx| update(tx, name, &u))
+    }
+    /// UpdateProvisioningTemplate with `defaultVersionId` alone.
     pub async fn set_default_template_version(&self, name: &TemplateName, version: u32) -> Result<()> {
-        transact!(self, |tx| set_default_version(tx, name, version))
+        self.update_template(name, UpdateTemplate { default_version: Some(version), ..Default::default() })
+            .await
     }
     /// DeleteProvisioningTemplateVersion.
     pub async fn delete_template_version(&self, name: &TemplateName, version: u32) -> Result<()> {

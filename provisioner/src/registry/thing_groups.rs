@@ -1,14 +1,15 @@
 //! Static thing groups (`spec/control-plane.md` section 6).
 use super::page::{Page, PageRequest, name_in_key, page, strange_key};
+use super::tags::{self, Tags};
 use super::things::check_version;
-use super::{Registry, Result, attributes, description, policy_attachments};
+use super::{Registry, Result, attributes, description, policy_attachments, thing_group_tree};
 use crate::arn::ResourceKind;
 use crate::change::{Change, Operation};
 use crate::error::RegistryError;
 use crate::names::{AttributeName, AttributeValue, ThingGroupName, ThingName};
 use crate::records::{PolicyTarget, ThingGroupRecord, ThingRecord};
-use crate::store::{Key, Table};
-use crate::stored::{Stored, composed_key, key_prefix};
+use crate::store::{Key, Store, Table};
+use crate::stored::{Stored, composed_key, decode, key_prefix};
 use crate::transact::transact;
 use crate::tx::Tx;
 use std::collections::BTreeMap;
@@ -21,10 +22,33 @@ const REMOVED_AT_ONCE: usize = 200;
 
 /// What a new group is.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CreateThingGroup {
+#[allow(missing_docs)]
+pub struct CreateThingGroup {
     pub parent: Option<ThingGroupName>,
     pub description: Option<String>,
     pub attributes: BTreeMap<AttributeName, AttributeValue>,
+    pub tags: Tags,
+}
+/// UpdateThingGroup; absent members leave the attribute unchanged.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct UpdateThingGroup {
+    pub description: Option<String>,
+    pub attributes: Option<BTreeMap<AttributeName, AttributeValue>>,
+    /// `attributes` are added to those that there are, instead of replacing them.
+    pub merge: bool,
+    pub expected_version: Option<u64>,
+}
+/// Which groups ListThingGroups lists.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct ThingGroupFilter {
+    /// Groups below this one.
+    pub parent: Option<ThingGroupName>,
+    /// Groups whose names start with this.
+    pub name_prefix: Option<ThingGroupName>,
+    /// With a parent: all levels below it (default: only the next). Without one: all groups (default), or the topmost.
+    pub recursive: Option<bool>,
 }
 
 /// Creates a group, under its parent if it names one.
@@ -35,6 +59,7 @@ pub(crate) async fn create(
 ) -> Result<ThingGroupRecord> {
     description::check("thing group", group.description.as_deref(), 2028)?;
     attributes::check_of_group(&group.attributes)?;
+    tags::check(&group.tags)?;
     if let Some(known) = tx.get::<ThingGroupRecord>(name).await? {
         return Err(RegistryError::AlreadyExists {
             kind: ThingGroupRecord::KIND,
@@ -61,6 +86,7 @@ pub(crate) async fn create(
         attributes: group.attributes.clone(),
         version: 1,
         created_at: tx.now(),
+        tags: group.tags.clone(),
     };
     tx.put(&record)?;
     let parent_ids = ids_of_ancestors(tx, &record).await?;
@@ -70,6 +96,30 @@ pub(crate) async fn create(
         tx.record(hierarchy(true, parent, &record));
     }
     Ok(record)
+}
+
+/// Changes description and attributes; the version that the group has now.
+pub(crate) async fn update(tx: &mut Tx, name: &ThingGroupName, update: &UpdateThingGroup) -> Result<u64> {
+    description::check("thing group", update.description.as_deref(), 2028)?;
+    let before: ThingGroupRecord = tx.require(name).await?;
+    check_version("thing group", name.as_str(), before.version, update.expected_version)?;
+    let mut after = before.clone();
+    if let Some(text) = &update.description {
+        after.description = Some(text.clone());
+    }
+    if let Some(new) = &update.attributes {
+        after.attributes = attributes::updated(&before.attributes, new, update.merge);
+        attributes::check_of_group(&after.attributes)?;
+    }
+    if after == before {
+        return Ok(before.version);
+    }
+    after.version += 1;
+    tx.put(&after)?;
+    let parent_ids = ids_of_ancestors(tx, &after).await?;
+    let version = after.version;
+    tx.record(Change::ThingGroup { operation: Operation::Updated, group: after, parent_ids });
+    Ok(version)
 }
 
 /// Deletes a group without children, its policy attachments and memberships with it; memberships some at a time.
@@ -142,6 +192,22 @@ pub(crate) async fn add(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) 
     }
     set_membership(tx, &thing, &group, true);
     Ok(())
+}
+
+/// Moves a thing out of some groups and into others, all or nothing.
+pub(crate) async fn change_groups(
+    tx: &mut Tx,
+    thing: &ThingName,
+    add_to: &[ThingGroupName],
+    remove_from: &[ThingGroupName],
+) -> Result<()> {
+    for group in remove_from {
+        remove(tx, thing, group).await?;
+    }
+    for group in add_to {
+        add(tx, thing, group).await?;
+    }
+    tx.require::<ThingRecord>(thing).await.map(|_| ())
 }
 
 /// Removes a thing from a group; it need not be in it.
@@ -224,13 +290,27 @@ fn hierarchy(added: bool, parent: &ThingGroupRecord, child: &ThingGroupRecord) -
     }
 }
 
+/// The names of groups with a prefix, of those that fit.
+async fn group_page(
+    store: &dyn Store,
+    name_prefix: &str,
+    request: &PageRequest,
+    fits: impl Fn(&ThingGroupRecord) -> bool,
+) -> Result<Page<ThingGroupName>> {
+    page(store, Table::ThingGroups, name_prefix.as_bytes(), request, |key, value| {
+        let group: ThingGroupRecord = decode(Table::ThingGroups, key, value)?;
+        Ok(fits(&group).then_some(group.name))
+    })
+    .await
+}
+
 /// The top of a group's hierarchy.
 fn root(group: &ThingGroupRecord) -> &ThingGroupName {
     group.ancestors.first().unwrap_or(&group.name)
 }
 
 impl Registry {
-    /// CreateThingGroup.
+    /// CreateThingGroup without tags.
     pub async fn create_thing_group(
         &self,
         name: ThingGroupName,
@@ -238,8 +318,70 @@ impl Registry {
         description: Option<String>,
         attributes: BTreeMap<AttributeName, AttributeValue>,
     ) -> Result<ThingGroupRecord> {
-        let group = CreateThingGroup { parent, description, attributes };
+        let tags = Tags::new();
+        self.create_thing_group_with(name, CreateThingGroup { parent, description, attributes, tags }).await
+    }
+    /// CreateThingGroup.
+    pub async fn create_thing_group_with(
+        &self,
+        name: ThingGroupName,
+        group: CreateThingGroup,
+    ) -> Result<ThingGroupRecord> {
         transact!(self, |tx| create(tx, &name, &group))
+    }
+    /// UpdateThingGroup; the new version.
+    pub async fn update_thing_group(&self, name: &ThingGroupName, u: UpdateThingGroup) -> Result<u64> {
+        transact!(self, |tx| update(tx, name, &u))
+    }
+    /// ListThingGroups, by name.
+    pub async fn list_thing_groups(
+        &self,
+        filter: &ThingGroupFilter,
+        request: &PageRequest,
+    ) -> Result<Page<ThingGroupName>> {
+        let name_prefix = filter.name_prefix.as_ref().map(ThingGroupName::as_str).unwrap_or_default();
+        let Some(parent) = &filter.parent else {
+            let all = filter.recursive.unwrap_or(true);
+            return group_page(self.store(), name_prefix, request, |group| all || group.parent.is_none())
+                .await;
+        };
+        self.begin().require::<ThingGroupRecord>(parent).await?;
+        if filter.recursive.unwrap_or(false) {
+            return group_page(self.store(), name_prefix, request, |group| group.ancestors.contains(parent))
+                .await;
+        }
+        let (table, below) = (Table::ChildGroups, key_prefix(parent.as_str()));
+        let prefix = [below.as_slice(), name_prefix.as_bytes()].concat();
+        page(self.store(), table, &prefix, request, |key, _| {
+            name_in_key(table, &[name_prefix.as_bytes(), key].concat()).map(Some)
+        })
+        .await
+    }
+    /// ListThingsInThingGroup, by name; `recursive` goes on with the groups below, each before the next beside it.
+    pub async fn list_things_in_thing_group(
+        &self,
+        name: &ThingGroupName,
+        recursive: bool,
+        request: &PageRequest,
+    ) -> Result<Page<ThingName>> {
+        self.begin().require::<ThingGroupRecord>(name).await?;
+        if recursive {
+            return thing_group_tree::list_things(self.store(), name, request).await;
+        }
+        let table = Table::ThingsOfGroup;
+        page(self.store(), table, &key_prefix(name.as_str()), request, |key, _| {
+            name_in_key(table, key).map(Some)
+        })
+        .await
+    }
+    /// UpdateThingGroupsForThing.
+    pub async fn update_groups_of_thing(
+        &self,
+        thing: &ThingName,
+        add_to: &[ThingGroupName],
+        remove_from: &[ThingGroupName],
+    ) -> Result<()> {
+        transact!(self, |tx| change_groups(tx, thing, add_to, remove_from))
     }
     /// DescribeThingGroup.
     pub async fn thing_group(&self, name: &ThingGroupName) -> Result<ThingGroupRecord> {

@@ -1,31 +1,77 @@
 //! Thing types (`spec/control-plane.md` section 5).
+use super::page::{Page, PageRequest, record_page};
+use super::tags::{self, Tags};
 use super::{Registry, Result, description};
 use crate::arn::ResourceKind;
 use crate::change::{Change, Operation};
 use crate::error::RegistryError;
 use crate::names::{AttributeName, ThingTypeName};
-use crate::records::ThingTypeRecord;
+use crate::records::{PropagatingAttribute, ThingTypeRecord};
 use crate::store::Table;
 use crate::stored::{Stored, key_prefix};
 use crate::transact::transact;
 use crate::tx::Tx;
 
 const MOST_SEARCHABLE: usize = 3;
+const MOST_PROPAGATING: usize = 20;
+
+/// What a thing type says of its things. Absent members are left as they are by an update, and empty at creation.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct ThingTypeProperties {
+    pub description: Option<String>,
+    pub searchable_attributes: Option<Vec<AttributeName>>,
+    pub propagating_attributes: Option<Vec<PropagatingAttribute>>,
+}
+
+impl ThingTypeProperties {
+    fn check(&self) -> Result<()> {
+        description::check("thing type", self.description.as_deref(), 2028)?;
+        let searchable = self.searchable_attributes.as_ref().map_or(0, Vec::len);
+        if searchable > MOST_SEARCHABLE {
+            return Err(RegistryError::InvalidRequest(format!(
+                "the thing type has {searchable} searchable attributes: {MOST_SEARCHABLE} are allowed"
+            )));
+        }
+        let propagating = self.propagating_attributes.as_deref().unwrap_or_default();
+        if propagating.len() > MOST_PROPAGATING {
+            return Err(RegistryError::InvalidRequest(format!(
+                "the thing type has {} propagating attributes: {MOST_PROPAGATING} are allowed",
+                propagating.len()
+            )));
+        }
+        if let Some(vague) =
+            propagating.iter().find(|a| a.thing_attribute.is_some() == a.connection_attribute.is_some())
+        {
+            return Err(RegistryError::InvalidRequest(format!(
+                "the propagating attribute {:?} must have exactly one of thingAttribute and connectionAttribute",
+                vague.user_property_key
+            )));
+        }
+        Ok(())
+    }
+    fn apply(&self, record: &mut ThingTypeRecord) {
+        if let Some(text) = &self.description {
+            record.description = Some(text.clone());
+        }
+        if let Some(names) = &self.searchable_attributes {
+            record.searchable_attributes.clone_from(names);
+        }
+        if let Some(attributes) = &self.propagating_attributes {
+            record.propagating_attributes.clone_from(attributes);
+        }
+    }
+}
 
 /// Creates a thing type.
 pub(crate) async fn create(
     tx: &mut Tx,
     name: &ThingTypeName,
-    text: Option<&str>,
-    searchable: &[AttributeName],
+    properties: &ThingTypeProperties,
+    tags: &Tags,
 ) -> Result<ThingTypeRecord> {
-    description::check("thing type", text, 2028)?;
-    if searchable.len() > MOST_SEARCHABLE {
-        return Err(RegistryError::InvalidRequest(format!(
-            "the thing type has {} searchable attributes: {MOST_SEARCHABLE} are allowed",
-            searchable.len()
-        )));
-    }
+    properties.check()?;
+    tags::check(tags)?;
     if let Some(known) = tx.get::<ThingTypeRecord>(name).await? {
         return Err(RegistryError::AlreadyExists {
             kind: ThingTypeRecord::KIND,
@@ -34,17 +80,37 @@ pub(crate) async fn create(
             hint: format!(" under the name {name}"),
         });
     }
-    let record = ThingTypeRecord {
+    let mut record = ThingTypeRecord {
         name: name.clone(),
         thing_type_id: uuid::Uuid::new_v4().to_string(),
-        description: text.map(Into::into),
-        searchable_attributes: searchable.to_vec(),
+        description: None,
+        searchable_attributes: Vec::new(),
+        propagating_attributes: Vec::new(),
         deprecated_at: None,
         created_at: tx.now(),
+        tags: tags.clone(),
     };
+    properties.apply(&mut record);
     tx.put(&record)?;
     tx.record(Change::ThingType { operation: Operation::Created, thing_type: record.clone() });
     Ok(record)
+}
+
+/// Changes what a thing type says.
+pub(crate) async fn update(
+    tx: &mut Tx,
+    name: &ThingTypeName,
+    properties: &ThingTypeProperties,
+) -> Result<()> {
+    properties.check()?;
+    let before: ThingTypeRecord = tx.require(name).await?;
+    let mut after = before.clone();
+    properties.apply(&mut after);
+    if after != before {
+        tx.put(&after)?;
+        tx.record(Change::ThingType { operation: Operation::Updated, thing_type: after });
+    }
+    Ok(())
 }
 
 /// Deprecates a thing type, or undoes it. Things keep a deprecated type; no further thing gets it.
@@ -87,14 +153,50 @@ pub(crate) async fn delete(tx: &mut Tx, name: &ThingTypeName) -> Result<()> {
 }
 
 impl Registry {
-    /// CreateThingType.
+    /// CreateThingType with the least.
     pub async fn create_thing_type(
         &self,
         name: ThingTypeName,
         description: Option<String>,
         searchable: Vec<AttributeName>,
     ) -> Result<ThingTypeRecord> {
-        transact!(self, |tx| create(tx, &name, description.as_deref(), &searchable))
+        let properties = ThingTypeProperties {
+            description,
+            searchable_attributes: Some(searchable),
+            propagating_attributes: None,
+        };
+        self.create_thing_type_with(name, properties, Tags::new()).await
+    }
+    /// CreateThingType.
+    pub async fn create_thing_type_with(
+        &self,
+        name: ThingTypeName,
+        properties: ThingTypeProperties,
+        tags: Tags,
+    ) -> Result<ThingTypeRecord> {
+        transact!(self, |tx| create(tx, &name, &properties, &tags))
+    }
+    /// UpdateThingType.
+    pub async fn update_thing_type(
+        &self,
+        name: &ThingTypeName,
+        properties: ThingTypeProperties,
+    ) -> Result<()> {
+        transact!(self, |tx| update(tx, name, &properties))
+    }
+    /// ListThingTypes, by name; with a name only that one.
+    pub async fn list_thing_types(
+        &self,
+        name: Option<&ThingTypeName>,
+        request: &PageRequest,
+    ) -> Result<Page<ThingTypeRecord>> {
+        match name {
+            Some(name) => {
+                let items = self.begin().get(name).await?.into_iter().collect();
+                Ok(Page { items, next: None })
+            }
+            None => record_page(self.store(), request).await,
+        }
     }
     /// DescribeThingType.
     pub async fn thing_type(&self, name: &ThingTypeName) -> Result<ThingTypeRecord> {

@@ -16,6 +16,7 @@ fn template(name: &str, template_type: TemplateType) -> CreateTemplate {
         enabled: true,
         role_arn: ROLE.into(),
         hook: None,
+        tags: Default::default(),
     }
 }
 fn by_name(name: &str) -> RegistrationConfig {

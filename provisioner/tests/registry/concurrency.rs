@@ -67,9 +67,10 @@ async fn check(
         registry.thing_group(groups).await.is_ok(),
         registry.certificate(id).await.is_ok(),
     );
-    let things = registry.list_principal_things(id, &first(9)).await.map(|p| p.items).unwrap_or_default();
+    let things =
+        registry.list_principal_things(id, None, &first(9)).await.map(|p| p.items).unwrap_or_default();
     let principals =
-        registry.list_thing_principals(pump, &first(9)).await.map(|p| p.items).unwrap_or_default();
+        registry.list_thing_principals(pump, None, &first(9)).await.map(|p| p.items).unwrap_or_default();
     assert_eq!(things.len(), principals.len());
     assert!(things.is_empty() || (exists.0 && exists.3), "{exists:?}");
     let targets =
@@ -138,5 +139,5 @@ async fn of_rivals_for_one_name_one_creates_and_of_exclusive_attachments_one_hol
         });
     }
     assert_eq!(race(attaching).await, 1);
-    assert_eq!(fixture.registry.list_principal_things(id, &first(50)).await.unwrap().items.len(), 1);
+    assert_eq!(fixture.registry.list_principal_things(id, None, &first(50)).await.unwrap().items.len(), 1);
 }

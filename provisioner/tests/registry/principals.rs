@@ -12,13 +12,13 @@ async fn attaching_is_idempotent_and_detaching_is_not() {
     registry.attach_thing_principal(&pump, id, NonExclusiveThing).await.unwrap();
     assert!(fixture.happened(before).await.is_empty());
     assert_eq!(kind(registry.attach_thing_principal(&pump, id, ExclusiveThing).await), "IR");
-    let principals = registry.list_thing_principals(&pump, &first(9)).await.unwrap();
+    let principals = registry.list_thing_principals(&pump, None, &first(9)).await.unwrap();
     assert_eq!(principals.items, [(id, NonExclusiveThing)]);
-    let things = registry.list_principal_things(id, &first(9)).await.unwrap();
+    let things = registry.list_principal_things(id, None, &first(9)).await.unwrap();
     assert_eq!(things.items, [(pump.clone(), NonExclusiveThing)]);
     registry.detach_thing_principal(&pump, id).await.unwrap();
     assert_eq!(kind(registry.detach_thing_principal(&pump, id).await), "NF");
-    assert!(registry.list_principal_things(id, &first(9)).await.unwrap().items.is_empty());
+    assert!(registry.list_principal_things(id, None, &first(9)).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
@@ -49,6 +49,6 @@ async fn both_ends_of_an_attachment_must_exist() {
     assert_eq!(kind(registry.attach_thing_principal(&thing("none"), id, NonExclusiveThing).await), "NF");
     assert_eq!(kind(registry.attach_thing_principal(&pump, unknown, NonExclusiveThing).await), "NF");
     assert_eq!(kind(registry.detach_thing_principal(&thing("none"), id).await), "NF");
-    assert_eq!(kind(registry.list_thing_principals(&thing("none"), &first(9)).await), "NF");
-    assert_eq!(kind(registry.list_principal_things(unknown, &first(9)).await), "NF");
+    assert_eq!(kind(registry.list_thing_principals(&thing("none"), None, &first(9)).await), "NF");
+    assert_eq!(kind(registry.list_principal_things(unknown, None, &first(9)).await), "NF");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use jitp_provisioner::registry::CreateTemplate;
+use jitp_provisioner::registry::{CreateTemplate, UpdateTemplate};
 
 fn template(name: &str) -> CreateTemplate {
     CreateTemplate {
@@ -10,6 +10,7 @@ fn template(name: &str) -> CreateTemplate {
         enabled: true,
         role_arn: ROLE.into(),
         hook: None,
+        tags: Default::default(),
     }
 }
 fn hook(version: &str) -> Option<ProvisioningHook> {
@@ -71,4 +72,23 @@ async fn there_are_at_most_as_many_templates_as_configured() {
     assert_eq!(kind(fixture.registry.create_template(template("d")).await), "LE");
     fixture.registry.delete_template(&"b".parse().unwrap()).await.unwrap();
     fixture.registry.create_template(template("d")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    let registry = &fixture.registry;
+    let name = registry.create_template(template("t")).await.unwrap().name;
+    let before = registry.template(&name).await.unwrap();
+    registry.update_template(&name, UpdateTemplate::default()).await.unwrap();
+    assert_eq!(registry.template(&name).await.unwrap(), before);
+    fixture.later(5);
+    let update = UpdateTemplate { description: Some("new".into()), ..Default::default() };
+    registry.update_template(&name, update).await.unwrap();
+    let after = registry.template(&name).await.unwrap();
+    assert_eq!((after.description.as_deref(), after.enabled), (Some("new"), before.enabled));
+    assert!(after.modified_at > before.modified_at);
+    let unknown = UpdateTemplate { default_version: Some(7), enabled: Some(true), ..Default::default() };
+    assert_eq!(kind(registry.update_template(&name, unknown).await), "IR");
+    assert_eq!(registry.template(&name).await.unwrap(), after, "all or nothing");
 }

@@ -128,7 +128,7 @@ impl Site {
         }
     }
     pub async fn things_of(&self, device: &Device) -> Vec<String> {
-        let page = self.registry().list_principal_things(device.id, &all()).await.unwrap();
+        let page = self.registry().list_principal_things(device.id, None, &all()).await.unwrap();
         page.items.into_iter().map(|(thing, _)| thing.to_string()).collect()
     }
     pub async fn policies_of(&self, device: &Device) -> Vec<String> {
