@@ -18,5 +18,11 @@ pub mod session;
 mod tls;
 pub mod topic;
 
+/// What the fuzz targets of `broker/fuzz` call.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::connection::exercise::{Plant, codec};
+}
+
 pub use config::{Config, Limits, Profile};
 pub use server::{Broker, ServerIdentity};

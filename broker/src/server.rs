@@ -1,12 +1,9 @@
 //! Starting and stopping the broker.
-use crate::backend::{Backend, BackendOptions, SessionEnd};
+use crate::backend::{Backend, SessionEnd};
 use crate::config::Config;
 use crate::connection::Shared;
-use crate::events::{self, Lifecycle};
-use crate::figures::Figures;
-use crate::live::LiveSessions;
-use crate::topic::TopicLimits;
-use crate::{listener, tls};
+use crate::events;
+use crate::listener;
 use jitp_provisioner::Provisioner;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,31 +42,16 @@ impl Broker {
         identity: ServerIdentity,
         provisioner: Provisioner,
     ) -> std::io::Result<Self> {
-        let limits = config.limits_in_force();
-        let acceptor = tls::acceptor(&identity)?;
         let listener = listener::bind(config.listen)?;
         let local_address = listener.local_addr()?;
-        let backend = Backend::start(BackendOptions::new(&limits, config.profile));
-        let live = LiveSessions::new(provisioner.clone(), backend.clone(), config.recheck_connect);
-        let connections = limits.connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let (stop_accepting, accepting) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            topics: TopicLimits::from(&limits),
-            acceptor,
-            backend: backend.clone(),
-            lifecycle: Lifecycle::new(backend.clone(), Arc::clone(provisioner.clock())),
-            live: Arc::clone(&live),
-            figures: Figures::register(),
-            handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
-            provisioner: provisioner.clone(),
-            stopping: accepting.clone(),
-            limits,
-            config,
-        });
+        let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone())?;
+        let backend = shared.backend.clone();
+        let connections = shared.limits.connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let places = Arc::new(Semaphore::new(connections));
         let (stop_following, following) = watch::channel(false);
         let followers = vec![
-            tokio::spawn(live.follow(following.clone())),
+            tokio::spawn(Arc::clone(&shared.live).follow(following.clone())),
             tokio::spawn(events::follow(provisioner, backend.clone(), following)),
         ];
         let acceptor = tokio::spawn(listener::accept(listener, shared, Arc::clone(&places), accepting));

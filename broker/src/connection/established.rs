@@ -4,7 +4,7 @@ use super::codec::{Inbound, Outbound, Violation, next_frame};
 use super::ending::Ending;
 use super::incoming::PacketIds;
 use super::opening::Prepared;
-use super::pipe::Pipe;
+use super::pipe::{ByteStream, Pipe};
 use crate::backend::{ProtocolVersion, SessionEnd};
 use crate::connection::codec::Aliases;
 use crate::enforcement::{Enforcement, Identity};
@@ -28,7 +28,7 @@ const BATCH: usize = 256;
 const WRITE_AT: usize = 64 * 1024;
 
 /// A connection past CONNACK.
-pub(super) struct Established {
+pub(super) struct Established<S> {
     pub(super) shared: Arc<Shared>,
     pub(super) version: ProtocolVersion,
     pub(super) session: SessionHandle,
@@ -38,7 +38,7 @@ pub(super) struct Established {
     pub(super) packet_ids: PacketIds,
     pub(super) persistent: bool,
     pub(super) last_topic: Arc<str>,
-    pipe: Pipe,
+    pipe: Pipe<S>,
     aliases: Aliases,
     mail: Vec<Delivery>,
     registration: Registration,
@@ -75,8 +75,8 @@ enum Event {
     Time,
 }
 
-impl Established {
-    pub(super) fn new(shared: Arc<Shared>, pipe: Pipe, out: Outbound, prepared: Prepared) -> Self {
+impl<S: ByteStream> Established<S> {
+    pub(super) fn new(shared: Arc<Shared>, pipe: Pipe<S>, out: Outbound, prepared: Prepared) -> Self {
         shared.figures.connects_accepted.increment(1);
         shared.figures.connected.increment(1.0);
         Self {

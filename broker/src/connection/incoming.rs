@@ -3,6 +3,7 @@
 use super::codec::{InboundPublish, Violation};
 use super::ending::Ending;
 use super::established::Established;
+use super::pipe::ByteStream;
 use crate::backend::{ProtocolVersion, PublishError, SubscribeError, SubscribeOptions};
 use crate::config::Profile;
 use crate::message::{Message, PublishProperties, QoS};
@@ -77,7 +78,7 @@ enum Otherwise {
     Drop,
 }
 
-impl Established {
+impl<S: ByteStream> Established<S> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
         self.shared.figures.messages_received.increment(1);
         self.check_publish(&publish)?;

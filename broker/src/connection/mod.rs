@@ -2,24 +2,27 @@
 pub(crate) mod codec;
 mod ending;
 mod established;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod exercise;
 mod incoming;
 mod opening;
 mod pipe;
 mod refusal;
 mod will;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendOptions};
 use crate::config::{Config, Limits};
 use crate::events::Lifecycle;
 use crate::figures::Figures;
 use crate::live::LiveSessions;
+use crate::server::ServerIdentity;
 use crate::tls::{self, HandshakeFailure, Peer, TlsStream};
 use crate::topic::TopicLimits;
 use codec::{Connect, ConnectRefused, Outbound, next_frame};
 use established::Established;
 use jitp_provisioner::Provisioner;
 use mqtt_protocol_core::mqtt::packet::PacketType;
-use pipe::Pipe;
+use pipe::{ByteStream, Pipe};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -45,6 +48,35 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
 }
 
+impl Shared {
+    /// For a broker that starts. Call within a tokio runtime. `stopping` becomes true when it stops.
+    ///
+    /// Fails with `InvalidInput` when the identity is not a certificate chain with its key.
+    pub(crate) fn start(
+        config: Config,
+        identity: &ServerIdentity,
+        provisioner: Provisioner,
+        stopping: watch::Receiver<bool>,
+    ) -> std::io::Result<Arc<Self>> {
+        let limits = config.limits_in_force();
+        let acceptor = tls::acceptor(identity)?;
+        let backend = Backend::start(BackendOptions::new(&limits, config.profile));
+        Ok(Arc::new(Self {
+            topics: TopicLimits::from(&limits),
+            acceptor,
+            lifecycle: Lifecycle::new(backend.clone(), Arc::clone(provisioner.clock())),
+            live: LiveSessions::new(provisioner.clone(), backend.clone(), config.recheck_connect),
+            backend,
+            figures: Figures::register(),
+            handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+            provisioner,
+            stopping,
+            limits,
+            config,
+        }))
+    }
+}
+
 /// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not
 /// pay for it.
 pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) {
@@ -59,14 +91,27 @@ pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, source: Socket
 }
 
 /// From TCP to CONNACK. `None`: the connection is closed.
-async fn establish(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) -> Option<Box<Established>> {
-    let (stream, peer) = match shake_hands(&shared, socket).await {
-        Ok(shaken) => shaken,
+async fn establish(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    source: SocketAddr,
+) -> Option<Box<Established<TlsStream>>> {
+    match shake_hands(&shared, socket).await {
+        Ok((stream, peer)) => greet(shared, stream, peer, source).await,
         Err(failure) => {
             refusal::of_handshake(&shared, source, &failure);
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// From the handshake to CONNACK: MQTT begins.
+async fn greet<S: ByteStream>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: Peer,
+    source: SocketAddr,
+) -> Option<Box<Established<S>>> {
     let mut pipe = Pipe::new(stream, shared.limits.write_deadline);
     let connect = read_connect(&shared, &mut pipe, &peer, source).await?;
     opening::open(&shared, pipe, peer, source, connect).await
@@ -92,7 +137,12 @@ async fn shake_hands(shared: &Shared, socket: TcpStream) -> Result<(TlsStream, P
 
 /// Reads CONNECT, within its deadline and the size limit. `None`: there was none, and the client knows what
 /// can be said.
-async fn read_connect(shared: &Shared, pipe: &mut Pipe, peer: &Peer, source: SocketAddr) -> Option<Connect> {
+async fn read_connect<S: ByteStream>(
+    shared: &Shared,
+    pipe: &mut Pipe<S>,
+    peer: &Peer,
+    source: SocketAddr,
+) -> Option<Connect> {
     let deadline = Instant::now() + shared.limits.connect_deadline;
     let refused = loop {
         match next_frame(pipe.received(), shared.limits.packet_bytes) {
@@ -140,10 +190,10 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        fn task<F: Future>(_: impl FnOnce(Box<Established>) -> F) -> usize {
+        fn task<F: Future>(_: impl FnOnce(Box<Established<TlsStream>>) -> F) -> usize {
             size_of::<F>()
         }
-        let (task, state) = (task(Established::run), size_of::<Established>());
+        let (task, state) = (task(Established::run), size_of::<Established<TlsStream>>());
         assert!(task + state <= 4096, "{task} of the task and {state} of state");
     }
 }

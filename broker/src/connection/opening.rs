@@ -2,7 +2,7 @@
 //! section 3).
 use super::codec::{Aliases, ConnackCode, ConnackProperties, Connect, Outbound};
 use super::established::{Established, Expiry};
-use super::pipe::Pipe;
+use super::pipe::{ByteStream, Pipe};
 use super::will::will;
 use super::{Shared, refusal};
 use crate::backend::{Close, OpenError, OpenRequest, ProtocolVersion};
@@ -30,13 +30,13 @@ struct Refused {
 }
 
 /// Opens the session, or tells the client why not. `None`: the connection is closed.
-pub(super) async fn open(
+pub(super) async fn open<S: ByteStream>(
     shared: &Arc<Shared>,
-    mut pipe: Pipe,
+    mut pipe: Pipe<S>,
     peer: Peer,
     source: SocketAddr,
     connect: Connect,
-) -> Option<Box<Established>> {
+) -> Option<Box<Established<S>>> {
     let mut out = Outbound::new(connect.version, connect.maximum_packet_size);
     match Opening::new(shared, &peer, source, connect).run(&mut out).await {
         Ok(mut prepared) => {

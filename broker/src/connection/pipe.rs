@@ -1,10 +1,9 @@
 //! The encrypted stream with one buffer each way: many packets per read, all packets of a wake-up per write.
 use super::codec::Outbound;
-use crate::tls::TlsStream;
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 /// An idle connection waits with a buffer of this size; it grows while reads fill it and shrinks again.
@@ -16,8 +15,13 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The time for a last word and for the closing of TLS.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-pub(super) struct Pipe {
-    stream: TlsStream,
+/// What MQTT runs over: TLS, and whatever else carries bytes both ways.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
+
+pub(super) struct Pipe<S> {
+    stream: S,
     buffer: BytesMut,
     /// What a read may take; grows while reads fill it.
     appetite: usize,
@@ -25,8 +29,8 @@ pub(super) struct Pipe {
     write_deadline: Duration,
 }
 
-impl Pipe {
-    pub(super) fn new(stream: TlsStream, write_deadline: Duration) -> Self {
+impl<S: ByteStream> Pipe<S> {
+    pub(super) fn new(stream: S, write_deadline: Duration) -> Self {
         Self { stream, buffer: BytesMut::new(), appetite: READ, write_deadline }
     }
 

@@ -92,6 +92,12 @@ impl Aliases {
         Self { maximum, topics: Vec::new() }
     }
 
+    /// Aliases that memory is held for.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.topics.len()
+    }
+
     fn resolve<'a>(&mut self, topic: &'a str, alias: Option<u16>) -> Result<PublishTopic<'a>, Violation> {
         let Some(alias) = alias else {
             return match topic {
