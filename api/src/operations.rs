@@ -3,6 +3,7 @@ use crate::route::Route;
 use jitp_provisioner::Right;
 
 mod attempts;
+mod authorization;
 mod billing_groups;
 mod ca_budgets;
 mod ca_certificates;
@@ -116,6 +117,8 @@ routes! {
     POST   Operate    "/target-policies/{policyName}" DetachPolicy policy_attachments::detach;
     POST   Read       "/attached-policies/{target}" ListAttachedPolicies policy_attachments::list_of_target;
     POST   Read       "/policy-targets/{policyName}" ListTargetsForPolicy policy_attachments::list_targets;
+    POST   Read       "/effective-policies" GetEffectivePolicies authorization::effective_policies;
+    POST   Read       "/test-authorization" TestAuthorization authorization::test;
     PUT    Operate    "/principal-policies/{policyName}" AttachPrincipalPolicy principal_policies::attach;
     DELETE Operate    "/principal-policies/{policyName}" DetachPrincipalPolicy principal_policies::detach;
     GET    Read       "/principal-policies" ListPrincipalPolicies principal_policies::list_of_principal;
@@ -177,7 +180,13 @@ mod tests {
     use super::*;
 
     /// Operations that only read, though their method does not say so.
-    const READING_POSTS: [&str; 3] = ["ListAttachedPolicies", "ListTargetsForPolicy", "Simulate"];
+    const READING_POSTS: [&str; 5] = [
+        "GetEffectivePolicies",
+        "ListAttachedPolicies",
+        "ListTargetsForPolicy",
+        "Simulate",
+        "TestAuthorization",
+    ];
 
     #[test]
     fn who_may_only_read_changes_nothing_and_who_operates_changes_no_ca_certificate_and_no_key() {

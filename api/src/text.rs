@@ -66,6 +66,12 @@ impl<'de> Deserializer<'de> for Text<'de> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Bounded<const MIN: usize, const MAX: usize>(pub String);
 
+impl<const MIN: usize, const MAX: usize> serde::Serialize for Bounded<MIN, MAX> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
 impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Bounded<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -142,7 +142,8 @@ impl Rule {
         Ok(Self { sid, deny, actions, resources, inverted, conditions })
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Key> {
+    /// Every key that the statement refers to, as variable or in a condition.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
         let resources = self.resources.iter().flat_map(Template::keys);
         resources.chain(self.conditions.iter().flat_map(Condition::keys))
     }

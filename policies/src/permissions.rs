@@ -153,6 +153,19 @@ impl Permissions {
         crate::explanation::describe(self)
     }
 
+    /// The variables and condition keys that statements for an action refer to and that have no value on this
+    /// connection, by name (`iot:ClientId`), each once. Their statements, or parts of them, match nothing.
+    pub fn missing_values(&self, action: Action) -> Vec<String> {
+        let connecting = action == Action::Connect;
+        let of_action = self.rules().filter(|(_, rule)| rule.actions.contains(action));
+        let names: std::collections::BTreeSet<String> = of_action
+            .flat_map(|(_, rule)| rule.keys())
+            .filter(|key| self.values.list(key, connecting).is_err())
+            .map(ToString::to_string)
+            .collect();
+        names.into_iter().collect()
+    }
+
     pub(crate) fn values(&self) -> &Values {
         &self.values
     }

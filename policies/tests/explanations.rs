@@ -127,3 +127,25 @@ fn permissions_are_described_after_substitution() {
         })
     );
 }
+
+#[test]
+fn values_that_are_missing_are_named_once_for_the_actions_whose_statements_refer_to_them() {
+    let missing = |permissions: &Permissions, action| permissions.missing_values(action);
+    let document = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iot:Connect",
+         "Resource": "arn:aws:iot:r:1:client/${iot:Connection.Thing.ThingName}-${iot:ClientId}"},
+        {"Effect": "Deny", "Action": ["iot:Connect", "iot:Publish"], "Resource": "*",
+         "Condition": {"StringEquals": {"iot:ClientId": "${iot:Connection.Thing.ThingName}"}}},
+        {"Effect": "Allow", "Action": "iot:Receive", "Resource": "*"},
+    ]});
+    let document = Document::parse(&document.to_string()).unwrap();
+    let policy = AttachedPolicy { name: "p".into(), version: 1, document: document.into() };
+    let scope = Scope { region: "r".into(), account: "1".into() };
+    let compile = |context: &Context| Permissions::compile(std::slice::from_ref(&policy), &scope, context);
+    let nobody = compile(&Context::default());
+    assert_eq!(missing(&nobody, Action::Connect), ["iot:ClientId", "iot:Connection.Thing.ThingName"]);
+    assert_eq!(missing(&nobody, Action::Publish), ["iot:ClientId", "iot:Connection.Thing.ThingName"]);
+    assert!(missing(&nobody, Action::Receive).is_empty());
+    let known = compile(&Context { client_id: Some("pump".into()), ..Context::default() });
+    assert_eq!(missing(&known, Action::Connect), ["iot:Connection.Thing.ThingName"]);
+}

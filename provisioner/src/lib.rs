@@ -31,7 +31,9 @@ pub use attempt::{Attempt, AttemptFilter, Outcome};
 pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{RegistryError, ResourceKindName};
-pub use permissions::{ConnectContext, Granted};
+pub use permissions::{
+    AuthorizationAnswer, AuthorizationQuestion, AuthorizationRequest, ConnectContext, Granted,
+};
 pub use provisioner::{Health, Options, Provisioner};
 pub use reason::ReasonCode;
 pub use registry::Registry;

@@ -2,13 +2,19 @@
 mod certificate_fields;
 mod connection_thing;
 pub(crate) mod documents;
+mod effective;
+mod question;
 
 use crate::change::Dependency;
 use crate::error::RegistryError;
-use crate::names::{ThingGroupName, ThingName};
+use crate::names::{PolicyName, ThingGroupName, ThingName};
 use crate::records::{PolicyTarget, ThingGroupRecord};
 use crate::registry::{policy_attachments, thing_groups};
 use crate::tx::Tx;
+pub(crate) use effective::effective;
+pub(crate) use question::answer;
+pub use question::{AuthorizationAnswer, AuthorizationQuestion, AuthorizationRequest};
+
 use certificate_fields::certificate_fields;
 use connection_thing::connection_thing;
 use documents::Documents;
@@ -55,11 +61,9 @@ pub(crate) async fn grant(
     let mut applicable = BTreeSet::new();
     applicable.extend(policy_attachments::policies_of(tx, &PolicyTarget::Certificate(id)).await?);
     if let (true, Some(record)) = (thing.attached, &thing.record) {
-        for group in groups_with_ancestors(tx, &record.name).await? {
-            applicable
-                .extend(policy_attachments::policies_of(tx, &PolicyTarget::ThingGroup(group.clone())).await?);
-            depends_on.push(Dependency::ThingGroup(group));
-        }
+        let (policies, groups) = policies_of_groups(tx, &record.name).await?;
+        applicable.extend(policies);
+        depends_on.extend(groups.into_iter().map(Dependency::ThingGroup));
     }
     let mut attached = Vec::with_capacity(applicable.len());
     for policy in &applicable {
@@ -86,6 +90,19 @@ pub(crate) async fn grant(
     };
     let scope = Scope { region: tx.options().region.clone(), account: tx.options().account.clone() };
     Ok(Granted { permissions: Permissions::compile(&attached, &scope, &context), depends_on })
+}
+
+/// The policies that a thing has of its groups, and these groups.
+async fn policies_of_groups(
+    tx: &mut Tx,
+    thing: &ThingName,
+) -> Result<(BTreeSet<PolicyName>, BTreeSet<ThingGroupName>), RegistryError> {
+    let groups = groups_with_ancestors(tx, thing).await?;
+    let mut policies = BTreeSet::new();
+    for group in &groups {
+        policies.extend(policy_attachments::policies_of(tx, &PolicyTarget::ThingGroup(group.clone())).await?);
+    }
+    Ok((policies, groups))
 }
 
 /// The groups of a thing and all groups above them: policies are inherited downward.

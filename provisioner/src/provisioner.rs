@@ -10,11 +10,13 @@ use crate::attempt::{Attempt, AttemptFilter};
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
-use crate::names::CertificateId;
+use crate::names::{CertificateId, ThingName};
 use crate::permissions::documents::Documents;
-use crate::permissions::{ConnectContext, Granted, grant};
+use crate::permissions::{
+    AuthorizationAnswer, AuthorizationQuestion, ConnectContext, Granted, answer, effective, grant,
+};
 use crate::reason::ReasonCode;
-use crate::records::CertificateRecord;
+use crate::records::{CertificateRecord, PolicyVersionRecord};
 use crate::registry::Registry;
 use crate::simulate::{Simulation, simulate};
 use std::path::Path;
@@ -176,6 +178,27 @@ impl Provisioner {
         connect: &ConnectContext,
     ) -> Result<Granted, RegistryError> {
         grant(&mut self.inner.registry.begin(), &self.inner.documents, &principal.certificate, connect).await
+    }
+    /// GetEffectivePolicies: the policies of a certificate, of the groups of a thing, or of both.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such certificate or thing.
+    pub async fn effective_policies(
+        &self,
+        principal: Option<CertificateId>,
+        thing: Option<&ThingName>,
+    ) -> Result<Vec<PolicyVersionRecord>, RegistryError> {
+        effective(&mut self.inner.registry.begin(), principal, thing).await
+    }
+    /// TestAuthorization: an answer for each request.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such certificate, or no such policy to add.
+    pub async fn test_authorization(
+        &self,
+        question: &AuthorizationQuestion,
+    ) -> Result<Vec<AuthorizationAnswer>, RegistryError> {
+        answer(&mut self.inner.registry.begin(), &self.inner.documents, question).await
     }
     /// Is this principal still allowed to be connected? `None`: yes. For live sessions after a change.
     pub async fn recheck(&self, principal: &Principal) -> Result<Option<ReasonCode>, RegistryError> {
