@@ -40,7 +40,8 @@ struct Parsed {
     public_key_info: Range<usize>,
     public_key_bits: Range<usize>,
     signature: Range<usize>,
-    // Read when first asked for.
+    // Computed, or read, when first asked for.
+    signed_part_digest: OnceLock<[u8; 32]>,
     subject_alternative_names: OnceLock<Vec<AlternativeName>>,
     issuer_alternative_names: OnceLock<Vec<AlternativeName>>,
     /// The key made ready for the kind of signature that was verified first: a CA signs with one kind.
@@ -134,7 +135,7 @@ impl Certificate {
     /// Who holds a certificate cannot change this, but can change the id: of an ECDSA signature `(r, s)`
     /// the twin `(r, n - s)` verifies as well, and gives the same certificate another id.
     pub fn signed_part_digest(&self) -> [u8; 32] {
-        sha256(self.to_be_signed())
+        *self.inner.signed_part_digest.get_or_init(|| sha256(self.to_be_signed()))
     }
     /// Subject.
     pub fn subject(&self) -> &DistinguishedName {
@@ -319,6 +320,7 @@ impl Parsed {
             public_key_bits: range(&tbs.subject_pki.subject_public_key.data, "public key")?,
             to_be_signed,
             signature,
+            signed_part_digest: OnceLock::new(),
             subject_alternative_names: OnceLock::new(),
             issuer_alternative_names: OnceLock::new(),
             verifier: OnceLock::new(),

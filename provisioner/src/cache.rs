@@ -1,6 +1,7 @@
 //! Something computed once per key and kept, never more of them than a bound.
+use hashbrown::{Equivalent, HashMap};
 use parking_lot::RwLock;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 
 /// Keys must name their value for ever (a hash of the content, a version that is never reused), so that nothing here
@@ -20,7 +21,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     pub(crate) fn new(most: usize) -> Self {
         Self { most, kept: RwLock::new(Kept { values: HashMap::new(), order: VecDeque::new() }) }
     }
-    pub(crate) fn get(&self, key: &K) -> Option<V> {
+    pub(crate) fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<V> {
         self.kept.read().values.get(key).cloned()
     }
     pub(crate) fn put(&self, key: K, value: V) {

@@ -17,6 +17,7 @@ mod provisioner;
 mod reason;
 pub mod records;
 pub mod registry;
+mod shared_records;
 mod simulate;
 pub mod store;
 mod stored;

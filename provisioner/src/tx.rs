@@ -4,6 +4,7 @@ use crate::change::{Change, encode_changes};
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
 use crate::provisioner::Options;
+use crate::shared_records::SharedRecords;
 use crate::store::{
     Batch, Direction, Expectation, Key, KeyRange, Revision, Store, StoreError, Table, Versioned, Write,
 };
@@ -25,7 +26,8 @@ pub(crate) struct Tx {
     options: Arc<Options>,
     now: Timestamp,
     reads: BTreeMap<(Table, Key), Option<Versioned>>,
-    prefixes: BTreeMap<(Table, Key), (usize, Revision)>,
+    /// Prefixes whose rows are all known.
+    prefixes: BTreeMap<(Table, Key), Vec<(Key, Versioned)>>,
     writes: BTreeMap<(Table, Key), Option<Vec<u8>>>,
     changes: Vec<Change>,
 }
@@ -64,8 +66,23 @@ impl Tx {
     pub(crate) async fn get<R: Stored>(&mut self, id: &R::Id) -> Result<Option<R>> {
         let key = R::key_of(id);
         match self.row(R::TABLE, &key).await? {
-            Some(bytes) => Ok(Some(decode(R::TABLE, &key, &bytes)?)),
+            Some(bytes) => Ok(Some(decode(R::TABLE, &key, bytes)?)),
             None => Ok(None),
+        }
+    }
+    /// A record that many read and few write, if it exists.
+    pub(crate) async fn get_shared<R: Stored>(
+        &mut self,
+        id: &R::Id,
+        shared: &SharedRecords<R>,
+    ) -> Result<Option<Arc<R>>> {
+        let place = (R::TABLE, R::key_of(id));
+        self.load(&place).await?;
+        let Some((bytes, revision)) = self.known(&place) else { return Ok(None) };
+        let decoded = || Ok(Arc::new(decode(R::TABLE, &place.1, bytes)?));
+        match revision {
+            Some(revision) => shared.get_or_decode((place.1.clone(), revision), decoded).map(Some),
+            None => decoded().map(Some),
         }
     }
     /// A record that must exist.
@@ -75,6 +92,10 @@ impl Tx {
     /// Does a record exist?
     pub(crate) async fn exists<R: Stored>(&mut self, id: &R::Id) -> Result<bool> {
         Ok(self.row(R::TABLE, &R::key_of(id)).await?.is_some())
+    }
+    /// A record that must exist, of which nothing else is asked.
+    pub(crate) async fn require_exists<R: Stored>(&mut self, id: &R::Id) -> Result<()> {
+        if self.exists::<R>(id).await? { Ok(()) } else { Err(R::not_found(id)) }
     }
     /// Writes a record.
     pub(crate) fn put<R: Stored>(&mut self, record: &R) -> Result<()> {
@@ -88,18 +109,25 @@ impl Tx {
     }
 
     /// A row, if it exists.
-    pub(crate) async fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<&[u8]>> {
         let place = (table, key.to_vec());
-        if let Some(written) = self.writes.get(&place) {
-            return Ok(written.clone());
+        self.load(&place).await?;
+        Ok(self.known(&place).map(|(value, _)| value))
+    }
+    /// Reads a row unless it is known.
+    async fn load(&mut self, place: &(Table, Key)) -> Result<()> {
+        if !self.writes.contains_key(place) && !self.reads.contains_key(place) {
+            let read = self.store.get(place.0, &place.1).await?;
+            self.reads.insert(place.clone(), read);
         }
-        if let Some(read) = self.reads.get(&place) {
-            return Ok(read.as_ref().map(|v| v.value.clone()));
+        Ok(())
+    }
+    /// A row that has been loaded, and the commit that wrote it; what this unit of work has written has none yet.
+    fn known(&self, place: &(Table, Key)) -> Option<(&[u8], Option<Revision>)> {
+        match self.writes.get(place) {
+            Some(written) => Some((written.as_deref()?, None)),
+            None => self.reads.get(place)?.as_ref().map(|row| (row.value.as_slice(), Some(row.revision))),
         }
-        let read = self.store.get(table, key).await?;
-        let value = read.as_ref().map(|v| v.value.clone());
-        self.reads.insert(place, read);
-        Ok(value)
     }
     /// Writes a row.
     pub(crate) fn put_row(&mut self, table: Table, key: Key, value: Vec<u8>) {
@@ -130,33 +158,42 @@ impl Tx {
         prefix: &[u8],
         limit: usize,
     ) -> Result<(Vec<(Key, Vec<u8>)>, bool)> {
+        let place = (table, prefix.to_vec());
+        if let Some(known) = self.prefixes.get(&place).filter(|known| known.len() <= limit) {
+            return Ok((self.with_own_writes(table, prefix, known), true));
+        }
         let range = KeyRange::prefix(prefix);
         let mut stored = self.store.scan(table, &range, limit + 1, Direction::Ascending).await?;
         let complete = stored.len() <= limit;
-        if complete {
-            let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
-            self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
-        } else {
+        if !complete {
             stored.truncate(limit);
             for (key, row) in &stored {
                 self.reads.entry((table, key.clone())).or_insert_with(|| Some(row.clone()));
             }
         }
-        Ok((self.with_own_writes(table, prefix, stored), complete))
+        let rows = self.with_own_writes(table, prefix, &stored);
+        if complete {
+            self.prefixes.insert(place, stored);
+        }
+        Ok((rows, complete))
     }
     /// Some row with this prefix: it stays until the commit, or, if there is none, none comes until the commit.
     pub(crate) async fn any_row(&mut self, table: Table, prefix: &[u8]) -> Result<Option<(Key, Vec<u8>)>> {
+        let place = (table, prefix.to_vec());
+        if let Some(known) = self.prefixes.get(&place) {
+            return Ok(self.with_own_writes(table, prefix, known).into_iter().next());
+        }
         let own_deletes = self.own_writes(table, prefix).filter(|(_, value)| value.is_none()).count();
         let range = KeyRange::prefix(prefix);
         let stored = self.store.scan(table, &range, own_deletes + 1, Direction::Ascending).await?;
+        let first = self.with_own_writes(table, prefix, &stored).into_iter().next();
         let own_delete = |key: &Key| matches!(self.writes.get(&(table, key.clone())), Some(None));
         if let Some((key, row)) = stored.iter().find(|(key, _)| !own_delete(key)) {
             self.reads.entry((table, key.clone())).or_insert_with(|| Some(row.clone()));
         } else {
-            let newest = stored.iter().map(|(_, v)| v.revision).max().unwrap_or_default();
-            self.prefixes.entry((table, prefix.to_vec())).or_insert((stored.len(), newest));
+            self.prefixes.insert(place, stored);
         }
-        Ok(self.with_own_writes(table, prefix, stored).into_iter().next())
+        Ok(first)
     }
     /// No row has this prefix, and none comes until the commit. For deletes that require that nothing is left below.
     pub(crate) async fn is_empty(&mut self, table: Table, prefix: &[u8]) -> Result<bool> {
@@ -192,16 +229,23 @@ impl Tx {
         &self,
         table: Table,
         prefix: &[u8],
-        stored: Vec<(Key, Versioned)>,
+        stored: &[(Key, Versioned)],
     ) -> Vec<(Key, Vec<u8>)> {
-        let mut rows: BTreeMap<Key, Vec<u8>> = stored.into_iter().map(|(k, v)| (k, v.value)).collect();
+        let mut rows: Vec<(Key, Vec<u8>)> =
+            stored.iter().map(|(key, row)| (key.clone(), row.value.clone())).collect();
         for (key, value) in self.own_writes(table, prefix) {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
+            match (rows.binary_search_by(|(known, _)| known.cmp(key)), value) {
+                (Ok(at), Some(value)) => {
+                    if let Some((_, row)) = rows.get_mut(at) {
+                        row.clone_from(value);
+                    }
+                }
+                (Ok(at), None) => drop(rows.remove(at)),
+                (Err(at), Some(value)) => rows.insert(at, (key.clone(), value.clone())),
+                (Err(_), None) => {}
+            }
         }
-        rows.into_iter().collect()
+        rows
     }
     fn into_batch(self) -> std::result::Result<Batch, StoreError> {
         let changes = encode_changes(self.now, &self.changes)?;
@@ -212,10 +256,10 @@ impl Tx {
             key,
             revision: row.map(|r| r.revision),
         });
-        let prefixes = self
-            .prefixes
-            .into_iter()
-            .map(|((table, prefix), (rows, newest))| Expectation::Prefix { table, prefix, rows, newest });
+        let prefixes = self.prefixes.into_iter().map(|((table, prefix), rows)| {
+            let newest = rows.iter().map(|(_, row)| row.revision).max().unwrap_or_default();
+            Expectation::Prefix { table, prefix, rows: rows.len(), newest }
+        });
         let expectations = reads.chain(prefixes).collect();
         Ok(Batch { expectations, writes, changes })
     }

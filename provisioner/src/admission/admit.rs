@@ -87,7 +87,7 @@ impl Inner {
             return Err(ground(ReasonCode::CertificateRateExceeded, message));
         }
         let inner = Arc::clone(self);
-        let Some(flight) = self.flights.board(leaf.id(), || run(inner, leaf, visit)) else {
+        let Some(flight) = self.flights.board(leaf.id(), || Box::pin(run(inner, leaf, visit))) else {
             let message = "too many provisioning runs are under way: the device succeeds when it retries";
             return Err(ground(ReasonCode::ProvisioningTimeout, message));
         };

@@ -48,7 +48,7 @@ pub(crate) async fn apply(
         })?;
     }
     match &plan.certificate {
-        Some(plan) => set_status(tx, plan, certificate).await,
+        Some(plan) => set_status(tx, plan, certificate),
         None => Ok(certificate),
     }
 }
@@ -175,19 +175,23 @@ async fn bring_policy(tx: &mut Tx, plan: &PolicyPlan) -> Result<(), Cause> {
     }
 }
 
-async fn set_status(
+fn set_status(
     tx: &mut Tx,
     plan: &CertificatePlan,
     certificate: CertificateRecord,
 ) -> Result<CertificateRecord, Cause> {
     let property = "Properties.Status";
-    let id = certificate.certificate_id;
     let default_fail = tx.options().override_default_fail;
-    match overrides::status(certificate.status, plan.status, plan.status_override, default_fail) {
-        Effect::Keep => {}
+    let certificate = match overrides::status(
+        certificate.status,
+        plan.status,
+        plan.status_override,
+        default_fail,
+    ) {
+        Effect::Keep => certificate,
         Effect::Set(status) => {
-            let set = certificates::set_status(tx, id, status).await;
-            set.map_err(|e| placed(e, &plan.logical_name, property))?;
+            let set = certificates::change_status(tx, certificate, status);
+            set.map_err(|e| placed(e, &plan.logical_name, property))?
         }
         Effect::Conflict => {
             let message = format!(
@@ -197,9 +201,8 @@ async fn set_status(
             );
             return Err(Cause::at(ReasonCode::ResourceConflict, &plan.logical_name, property, message));
         }
-    }
-    certificates::set_last_error(tx, id, None).await?;
-    Ok(tx.require(&id).await?)
+    };
+    Ok(certificates::change_last_error(tx, certificate, None)?)
 }
 
 fn at(plan: &ThingPlan, reason: ReasonCode, property: &str, message: String) -> Cause {

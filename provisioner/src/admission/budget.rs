@@ -84,7 +84,7 @@ async fn set(tx: &mut Tx, ca: CertificateId, budget: CaBudget) -> Result<(), Reg
 pub(crate) async fn used(tx: &mut Tx, ca: CertificateId) -> Result<u64, RegistryError> {
     let key = ca.as_bytes();
     match tx.row(Table::CaRuns, key).await? {
-        Some(bytes) => Ok(decode(Table::CaRuns, key, &bytes)?),
+        Some(bytes) => Ok(decode(Table::CaRuns, key, bytes)?),
         None => Ok(0),
     }
 }

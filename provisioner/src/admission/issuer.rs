@@ -4,11 +4,12 @@ use crate::reason::ReasonCode;
 use crate::records::{CaCertificateRecord, CaStatus};
 use jitp_certs::{Certificate, CertificateId, issued_by};
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// A registered CA with its parsed certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct RegisteredCa {
-    pub(crate) record: CaCertificateRecord,
+    pub(crate) record: Arc<CaCertificateRecord>,
     pub(crate) certificate: Certificate,
 }
 
@@ -114,7 +115,7 @@ mod tests {
             total_runs: None,
             tags: BTreeMap::new(),
         };
-        RegisteredCa { record, certificate }
+        RegisteredCa { record: Arc::new(record), certificate }
     }
     fn chosen(
         leaf: &Certificate,

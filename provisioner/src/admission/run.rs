@@ -3,7 +3,6 @@ use crate::admission::apply::apply;
 use crate::admission::cause::Cause;
 use crate::admission::issuer::{RegisteredCa, choose, may_register};
 use crate::admission::standing::{Standing, standing};
-use crate::admission::templates::source;
 use crate::admission::visit::Visit;
 use crate::admission::{Principal, budget, parameters, report};
 use crate::attempt::Attempt;
@@ -115,9 +114,9 @@ impl Run<'_> {
             _ => None,
         };
         self.budget(&mut tx, &ca, is_new).await.map_err(halt)?;
-        match ca.record.registration_config.clone() {
+        match &ca.record.registration_config {
             None => self.register(tx, &ca, is_new).await,
-            Some(config) => self.provision(tx, &ca, is_new, &config).await,
+            Some(config) => self.provision(tx, &ca, is_new, config).await,
         }
     }
 
@@ -252,7 +251,7 @@ impl Run<'_> {
         config: &RegistrationConfig,
         found: &mut Found,
     ) -> Result<CertificateRecord, Cause> {
-        let source = source(tx, ca.record.certificate_id, config).await;
+        let source = self.inner.templates.source(tx, ca, config).await;
         (found.template_name, found.template_version) = (source.name, source.version);
         let template = self.inner.templates.jitp(tx.options(), &source.body?)?;
         let values = parameters::bind(self.leaf, tx.options().jitp_serial_fallback);
@@ -287,7 +286,7 @@ impl Run<'_> {
             // Somebody has decided about it meanwhile: look again.
             return Err(Halt::Again);
         }
-        certificates::set_last_error(&mut tx, pending.certificate_id, last_error).await?;
+        certificates::change_last_error(&mut tx, pending, last_error)?;
         self.commit(tx, attempt).await?;
         Ok(())
     }

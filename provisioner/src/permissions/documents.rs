@@ -2,8 +2,8 @@
 use crate::cache::Cache;
 use crate::error::RegistryError;
 use crate::names::PolicyName;
-use crate::records::PolicyRecord;
-use crate::registry::policies;
+use crate::records::{PolicyRecord, PolicyVersionRecord};
+use crate::shared_records::SharedRecords;
 use crate::tx::Tx;
 use jitp_policies::{AttachedPolicy, Document};
 use std::sync::Arc;
@@ -11,15 +11,19 @@ use std::sync::Arc;
 /// Most parsed documents kept.
 const KEPT: usize = 10_000;
 
+/// Name, generation and version.
+type DocumentKey = (PolicyName, String, u32);
+
 /// Parsed documents by the life of a policy and its version: a version is never edited, and a policy that was deleted
 /// and created again has another generation.
 pub(crate) struct Documents {
-    parsed: Cache<(PolicyName, String, u32), AttachedPolicy>,
+    records: SharedRecords<PolicyRecord>,
+    parsed: Cache<DocumentKey, AttachedPolicy>,
 }
 
 impl Documents {
     pub(crate) fn new() -> Self {
-        Self { parsed: Cache::new(KEPT) }
+        Self { records: SharedRecords::new(KEPT), parsed: Cache::new(KEPT) }
     }
 
     /// The default version of a policy; `None` if the policy does not exist (any more).
@@ -31,13 +35,13 @@ impl Documents {
         tx: &mut Tx,
         name: &PolicyName,
     ) -> Result<Option<AttachedPolicy>, RegistryError> {
-        let Some(policy) = tx.get::<PolicyRecord>(name).await? else { return Ok(None) };
+        let Some(policy) = tx.get_shared(name, &self.records).await? else { return Ok(None) };
         let version = policy.default_version;
-        let key = (name.clone(), policy.generation_id, version);
+        let key = (name.clone(), policy.generation_id.clone(), version);
         if let Some(parsed) = self.parsed.get(&key) {
             return Ok(Some(parsed));
         }
-        let stored = policies::default_version(tx, name).await?;
+        let stored: PolicyVersionRecord = tx.require(&(name.clone(), version)).await?;
         let document = Document::parse(&stored.document).map_err(|error| {
             let message =
                 format!("version {version} of policy {name} cannot be read: {error}; write a new version");

@@ -96,14 +96,23 @@ pub(crate) async fn register(tx: &mut Tx, request: &RegisterCaCertificate) -> Re
 
 /// The registered CAs whose subject is the given name (DER), by id.
 pub(crate) async fn with_subject(tx: &mut Tx, subject_der: &[u8]) -> Result<Vec<CaCertificateRecord>> {
-    let prefix = subject_prefix(subject_der);
     let mut found = Vec::new();
-    for (key, _) in tx.rows(Table::CaCertificatesBySubject, &prefix).await? {
-        let id =
-            id_in_key(Table::CaCertificatesBySubject, key.strip_prefix(prefix.as_slice()).unwrap_or(&key))?;
-        found.push(tx.get(&id).await?.ok_or_else(|| strange_key(Table::CaCertificatesBySubject, &key))?);
+    for id in ids_with_subject(tx, subject_der).await? {
+        found.push(tx.get(&id).await?.ok_or_else(|| not_behind_index(id))?);
     }
     Ok(found)
+}
+
+/// The ids of the same.
+pub(crate) async fn ids_with_subject(tx: &mut Tx, subject_der: &[u8]) -> Result<Vec<CertificateId>> {
+    let (table, prefix) = (Table::CaCertificatesBySubject, subject_prefix(subject_der));
+    let rows = tx.rows(table, &prefix).await?;
+    rows.iter().map(|(key, _)| id_in_key(table, key.strip_prefix(prefix.as_slice()).unwrap_or(key))).collect()
+}
+
+/// The error for a CA that the index by subject names and that is not there.
+pub(crate) fn not_behind_index(id: CertificateId) -> RegistryError {
+    strange_key(Table::CaCertificatesBySubject, id.as_bytes())
 }
 
 /// Changes status, auto-registration and registration configuration.

@@ -128,7 +128,7 @@ pub(crate) async fn twin(tx: &mut Tx, certificate: &Certificate) -> Result<Optio
     let Some(row) = tx.row(Table::CertificatesBySignedPart, &certificate.signed_part_digest()).await? else {
         return Ok(None);
     };
-    let bytes = row.try_into().map_err(|_| {
+    let bytes = <[u8; 32]>::try_from(row).map_err(|_| {
         RegistryError::Internal(format!("the index of certificate {} is damaged", certificate.id()))
     })?;
     Ok(Some(CertificateId::from_bytes(bytes)).filter(|id| *id != certificate.id()))
@@ -174,14 +174,24 @@ pub(crate) async fn set_status(
     id: CertificateId,
     status: CertificateStatus,
 ) -> Result<CertificateRecord> {
+    let record = tx.require(&id).await?;
+    change_status(tx, record, status)
+}
+
+/// The same of a record that has just been read or written in this unit of work.
+pub(crate) fn change_status(
+    tx: &mut Tx,
+    mut record: CertificateRecord,
+    status: CertificateStatus,
+) -> Result<CertificateRecord> {
     use CertificateStatus::{Active, Inactive, PendingActivation, PendingTransfer, Revoked};
+    let id = record.certificate_id;
     if matches!(status, PendingActivation | PendingTransfer) {
         return Err(RegistryError::InvalidRequest(
             "a certificate cannot be set to PENDING_ACTIVATION or PENDING_TRANSFER: use ACTIVE, INACTIVE or REVOKED"
                 .into(),
         ));
     }
-    let mut record: CertificateRecord = tx.require(&id).await?;
     match record.status {
         same if same == status => return Ok(record),
         Revoked => {
@@ -208,13 +218,16 @@ pub(crate) async fn set_status(
 }
 
 /// Notes why the last provisioning run failed, for the operator who looks at the certificate.
-pub(crate) async fn set_last_error(tx: &mut Tx, id: CertificateId, error: Option<String>) -> Result<()> {
-    let mut record: CertificateRecord = tx.require(&id).await?;
+pub(crate) fn change_last_error(
+    tx: &mut Tx,
+    mut record: CertificateRecord,
+    error: Option<String>,
+) -> Result<CertificateRecord> {
     if record.last_error != error {
         record.last_error = error;
         tx.put(&record)?;
     }
-    Ok(())
+    Ok(record)
 }
 
 /// Deletes a certificate that is not ACTIVE and has no thing; its policies only with `force`, which detaches them.

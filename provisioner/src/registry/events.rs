@@ -14,7 +14,7 @@ const KEY: &[u8] = b"event-configurations";
 /// The switches; all off before the first update.
 pub(crate) async fn configurations(tx: &mut Tx) -> Result<EventConfigurations> {
     match tx.row(Table::Settings, KEY).await? {
-        Some(bytes) => Ok(decode(Table::Settings, KEY, &bytes)?),
+        Some(bytes) => Ok(decode(Table::Settings, KEY, bytes)?),
         None => Ok(EventConfigurations::default()),
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn claim(tx: &mut Tx) -> Result<(), RegistryError> {
         tx.put_row(Table::Settings, KEY.to_vec(), encode(&Identity { account, region })?);
         return Ok(());
     };
-    let stored: Identity = decode(Table::Settings, KEY, &bytes)?;
+    let stored: Identity = decode(Table::Settings, KEY, bytes)?;
     if stored.account == account && stored.region == region {
         return Ok(());
     }

@@ -19,7 +19,7 @@ const THING_GROUP: u8 = b'g';
 
 /// Attaches a policy; again is no change.
 pub(crate) async fn attach(tx: &mut Tx, policy: &PolicyName, target: &PolicyTarget) -> Result<()> {
-    tx.require::<PolicyRecord>(policy).await?;
+    tx.require_exists::<PolicyRecord>(policy).await?;
     check_target(tx, target).await?;
     let attached = policies_of(tx, target).await?;
     if attached.contains(policy) {
@@ -67,8 +67,8 @@ pub(crate) async fn policies_of(tx: &mut Tx, target: &PolicyTarget) -> Result<Ve
 
 async fn check_target(tx: &mut Tx, target: &PolicyTarget) -> Result<()> {
     match target {
-        PolicyTarget::Certificate(id) => tx.require::<CertificateRecord>(id).await.map(|_| ()),
-        PolicyTarget::ThingGroup(name) => tx.require::<ThingGroupRecord>(name).await.map(|_| ()),
+        PolicyTarget::Certificate(id) => tx.require_exists::<CertificateRecord>(id).await,
+        PolicyTarget::ThingGroup(name) => tx.require_exists::<ThingGroupRecord>(name).await,
     }
 }
 
@@ -136,7 +136,7 @@ impl Registry {
         name: &PolicyName,
         request: &PageRequest,
     ) -> Result<Page<PolicyTarget>> {
-        self.begin().require::<PolicyRecord>(name).await?;
+        self.begin().require_exists::<PolicyRecord>(name).await?;
         let prefix = key_prefix(name.as_str());
         page(self.store(), Table::TargetsOfPolicy, &prefix, request, |key, _| target_in_key(key).map(Some))
             .await

@@ -18,8 +18,8 @@ pub(crate) async fn attach(
     certificate: CertificateId,
     kind: PrincipalType,
 ) -> Result<()> {
-    tx.require::<ThingRecord>(thing).await?;
-    tx.require::<CertificateRecord>(&certificate).await?;
+    tx.require_exists::<ThingRecord>(thing).await?;
+    tx.require_exists::<CertificateRecord>(&certificate).await?;
     if let Some(attached) = attachment(tx, thing, certificate).await? {
         if attached == kind {
             return Ok(());
@@ -56,7 +56,7 @@ pub(crate) async fn attach(
 
 /// Detaches a certificate from a thing that it is attached to.
 pub(crate) async fn detach(tx: &mut Tx, thing: &ThingName, certificate: CertificateId) -> Result<()> {
-    tx.require::<ThingRecord>(thing).await?;
+    tx.require_exists::<ThingRecord>(thing).await?;
     if attachment(tx, thing, certificate).await?.is_none() {
         return Err(RegistryError::NotFound {
             kind: "attachment",
@@ -81,7 +81,7 @@ pub(crate) async fn attachment(
 ) -> Result<Option<PrincipalType>> {
     let key = by_thing_key(thing, certificate);
     match tx.row(Table::PrincipalsOfThing, &key).await? {
-        Some(value) => Ok(Some(decode(Table::PrincipalsOfThing, &key, &value)?)),
+        Some(value) => Ok(Some(decode(Table::PrincipalsOfThing, &key, value)?)),
         None => Ok(None),
     }
 }
@@ -130,7 +130,7 @@ impl Registry {
         kind: Option<PrincipalType>,
         request: &PageRequest,
     ) -> Result<Page<(CertificateId, PrincipalType)>> {
-        self.begin().require::<ThingRecord>(thing).await?;
+        self.begin().require_exists::<ThingRecord>(thing).await?;
         let table = Table::PrincipalsOfThing;
         page(self.store(), table, &key_prefix(thing.as_str()), request, |key, value| {
             let attached: PrincipalType = decode(table, key, value)?;
@@ -146,7 +146,7 @@ impl Registry {
         kind: Option<PrincipalType>,
         request: &PageRequest,
     ) -> Result<Page<(ThingName, PrincipalType)>> {
-        self.begin().require::<CertificateRecord>(&certificate).await?;
+        self.begin().require_exists::<CertificateRecord>(&certificate).await?;
         let table = Table::ThingsOfPrincipal;
         page(self.store(), table, certificate.as_bytes(), request, |key, value| {
             let attached: PrincipalType = decode(table, key, value)?;

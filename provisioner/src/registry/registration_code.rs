@@ -12,7 +12,7 @@ const KEY: &[u8] = b"registration-code";
 /// The code, if one has been asked for since the last deletion.
 pub(crate) async fn current(tx: &mut Tx) -> Result<Option<String>> {
     match tx.row(Table::Settings, KEY).await? {
-        Some(bytes) => Ok(Some(decode(Table::Settings, KEY, &bytes)?)),
+        Some(bytes) => Ok(Some(decode(Table::Settings, KEY, bytes)?)),
         None => Ok(None),
     }
 }
