@@ -164,7 +164,7 @@ impl LiveSessions {
         }
     }
 
-    fn apply(&self, batch: &[ChangeEntry]) {
+    fn apply(&self, batch: &[Arc<ChangeEntry>]) {
         let mut touched_sessions = false;
         let mut ended = Vec::new();
         {

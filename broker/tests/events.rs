@@ -188,3 +188,27 @@ async fn a_thing_is_announced_once_its_events_are_switched_on() {
     assert_eq!(topic, "$aws/events/thing/loud/created");
     assert_eq!((&event["eventType"], &event["thingName"]), (&"THING_EVENT".into(), &"loud".into()));
 }
+
+#[tokio::test]
+async fn a_session_that_waits_for_its_client_gets_the_events_of_its_absence() {
+    let world = World::new().await;
+    let ca = world.ca.certificate().id();
+    let consumer = world.device("consumer");
+    let persistent = Connect { clean: false, ..Connect::new(4, "consumer") };
+    let mut wire = world.wire(&consumer).await;
+    assert_eq!(wire.connect(&persistent).await, 0);
+    wire.subscribe(4, &format!("$aws/events/certificates/registered/{ca}"), 1).await;
+    wire.send(&[0xe0, 0]).await;
+    wire.closed().await;
+
+    let device = world.device("pump");
+    let _wire = world.online(&device, 4, "pump").await;
+    let mut wire = world.wire(&consumer).await;
+    assert_eq!(wire.connect(&persistent).await, 0);
+    loop {
+        let (_, event) = wire.event().await;
+        if event["certificateId"] == device.id.to_string() {
+            break;
+        }
+    }
+}

@@ -2,7 +2,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt;
 
-/// SHA-256 of the DER of a whole certificate (`spec/jitp.md` section 1). Shown as 64 lower-case hex digits.
+/// SHA-256 of the DER of a whole certificate (`spec/jitp.md` section 1). Shown as 64 lower-case hex digits, in JSON too;
+/// 32 bytes in encodings that nobody reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificateId([u8; 32]);
 
@@ -74,13 +75,13 @@ impl std::str::FromStr for CertificateId {
 
 impl serde::Serialize for CertificateId {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_bytes(&self.0) }
     }
 }
 
 impl<'de> serde::Deserialize<'de> for CertificateId {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_str(IdVisitor)
+        if d.is_human_readable() { d.deserialize_str(IdVisitor) } else { d.deserialize_bytes(IdVisitor) }
     }
 }
 
@@ -92,6 +93,9 @@ impl serde::de::Visitor<'_> for IdVisitor {
     }
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<CertificateId, E> {
         text.parse().map_err(E::custom)
+    }
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<CertificateId, E> {
+        bytes.try_into().map(CertificateId).map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

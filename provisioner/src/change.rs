@@ -1,18 +1,19 @@
 //! The change log: the single source of what happened. Events, caches, live sessions and tails read it.
-use crate::attempt::Attempt;
-use crate::clock::{Clock, Timestamp};
-use crate::error::RegistryError;
+mod feed;
+pub(crate) mod logged;
+
+pub use feed::ChangeFeed;
+
+use crate::attempt::Outcome;
+use crate::clock::Timestamp;
 use crate::names::{CertificateId, PolicyName, TemplateName, ThingGroupName, ThingName, ThingTypeName};
 use crate::records::{CertificateStatus, PolicyTarget, ThingGroupRecord, ThingRecord, ThingTypeRecord};
-use crate::store::{Batch, Cursor, LoggedChanges, Revision, Store, StoreError, Table, Write};
-use crate::stored::{decode, encode};
-use std::sync::Arc;
-use tokio::sync::watch;
+use crate::store::Revision;
+use logged::{GroupState, ThingState, TypeState};
 use uuid::Uuid;
 
 /// What was done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs)]
 pub enum Operation {
     Created,
@@ -20,17 +21,20 @@ pub enum Operation {
     Deleted,
 }
 
-/// One thing that happened. Carries all that its event needs.
+/// One thing that happened. Carries all that its event needs, but for attempts: those are in the attempt log.
+///
+/// Stored by position (see [`logged`]): whoever adds a variant or a member raises the format version there.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
 #[allow(missing_docs)]
 pub enum Change {
     Thing {
         operation: Operation,
+        #[serde(with = "ThingState")]
         thing: ThingRecord,
     },
     ThingType {
         operation: Operation,
+        #[serde(with = "TypeState")]
         thing_type: ThingTypeRecord,
     },
     ThingTypeAssociation {
@@ -42,6 +46,7 @@ pub enum Change {
     /// `parent_ids` runs beside `group.ancestors`.
     ThingGroup {
         operation: Operation,
+        #[serde(with = "GroupState")]
         group: ThingGroupRecord,
         parent_ids: Vec<String>,
     },
@@ -95,20 +100,22 @@ pub enum Change {
         template: TemplateName,
     },
     EventConfigurations,
+    /// `sequence` is the attempt's in the attempt log, which may have dropped it since.
     Attempted {
-        attempt: Box<Attempt>,
+        sequence: u64,
+        outcome: Outcome,
+        ca_certificate_id: Option<CertificateId>,
     },
 }
 
 /// A change with its place in the log.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ChangeEntry {
     /// The commit that made it.
     pub revision: Revision,
-    /// UUID, stable across re-delivery: `eventId`.
-    pub event_id: String,
+    /// Stable across re-delivery: `eventId`.
+    pub event_id: Uuid,
     pub timestamp: Timestamp,
     pub change: Change,
 }
@@ -153,102 +160,4 @@ impl Change {
             | Self::Attempted { .. } => Vec::new(),
         }
     }
-}
-
-/// Reads the change log in order and waits for its growth. Cheap to clone.
-///
-/// The log is trimmed: at least the newest 100,000 commits stay, and what a consumer with a stored cursor has not read
-/// yet, up to 500,000 commits, unless its cursor has not moved for 7 days.
-#[derive(Clone)]
-pub struct ChangeFeed {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    latest: watch::Receiver<Revision>,
-}
-
-impl ChangeFeed {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let latest = store.latest();
-        Self { store, clock, latest }
-    }
-    /// Changes after `after` in commit order: all changes of a commit or none, at least one commit if there is one,
-    /// about `limit` at most.
-    ///
-    /// What has been trimmed is skipped; who cannot bear that asks [`ChangeFeed::is_trimmed_after`].
-    pub async fn since(&self, after: Revision, limit: usize) -> Result<Vec<ChangeEntry>, RegistryError> {
-        let mut entries = Vec::new();
-        // A commit has at least one change, so `limit` commits are enough.
-        for logged in self.store.changes_since(after, limit.max(1)).await? {
-            if !entries.is_empty() && entries.len() >= limit {
-                break;
-            }
-            entries.extend(decode_changes(&logged)?);
-        }
-        Ok(entries)
-    }
-    /// Have changes after this revision been trimmed? A reader that kept up only in memory must then start anew.
-    pub fn is_trimmed_after(&self, after: Revision) -> bool {
-        after < self.store.trimmed()
-    }
-    /// The newest committed revision that has changes.
-    pub fn latest(&self) -> Revision {
-        *self.latest.borrow()
-    }
-    /// Returns when changes beyond `after` are committed. Cancel-safe. Never returns once the registry is closed.
-    pub async fn beyond(&self, after: Revision) {
-        if self.latest.clone().wait_for(|latest| *latest > after).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-    /// The stored cursor of a consumer, revision 0 if it has none.
-    pub async fn cursor(&self, consumer: &str) -> Result<Revision, RegistryError> {
-        match self.store.get(Table::Cursors, consumer.as_bytes()).await? {
-            Some(row) => Ok(Cursor::decode(consumer.as_bytes(), &row.value)?.done),
-            None => Ok(Revision(0)),
-        }
-    }
-    /// Stores the cursor of a consumer: everything up to it is done. Not durable on return, but soon after: after a
-    /// crash a consumer may see again what it has done.
-    pub async fn advance(&self, consumer: &str, done: Revision) -> Result<(), RegistryError> {
-        let cursor = Cursor { done, at: self.clock.now() };
-        let write =
-            Write { table: Table::Cursors, key: consumer.as_bytes().to_vec(), value: Some(cursor.encode()) };
-        self.store.commit_later(Batch { writes: vec![write], ..Batch::default() })?;
-        Ok(())
-    }
-}
-
-/// The changes of one commit, as they lie in the log.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Logged<C> {
-    at: Timestamp,
-    changes: Vec<LoggedChange<C>>,
-}
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LoggedChange<C> {
-    id: String,
-    change: C,
-}
-
-/// The log entry of a commit; `None` if nothing happened.
-pub(crate) fn encode_changes(at: Timestamp, changes: &[Change]) -> Result<Option<Vec<u8>>, StoreError> {
-    if changes.is_empty() {
-        return Ok(None);
-    }
-    let changes =
-        changes.iter().map(|change| LoggedChange { id: Uuid::new_v4().to_string(), change }).collect();
-    encode(&Logged { at, changes }).map(Some)
-}
-
-fn decode_changes(logged: &LoggedChanges) -> Result<impl Iterator<Item = ChangeEntry>, StoreError> {
-    let revision = logged.revision;
-    let commit: Logged<Change> = decode(Table::Changes, &revision.0.to_be_bytes(), &logged.changes)?;
-    Ok(commit.changes.into_iter().map(move |c| ChangeEntry {
-        revision,
-        event_id: c.id,
-        timestamp: commit.at,
-        change: c.change,
-    }))
 }

@@ -220,6 +220,10 @@ impl Provisioner {
         }
         self.inner.attempts.enter_later(attempt);
     }
+    /// The attempt with this sequence; `None` if the log has dropped it.
+    pub async fn attempt(&self, sequence: u64) -> Result<Option<Attempt>, RegistryError> {
+        self.inner.attempts.find(sequence).await
+    }
     /// Attempts, newest first, older than the cursor `before` (a sequence) if given.
     pub async fn attempts(
         &self,

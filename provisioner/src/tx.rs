@@ -1,6 +1,7 @@
 //! A unit of work over the store: reads its own writes, remembers what it read, commits all or nothing.
 use crate::arn::{Arn, ResourceKind};
-use crate::change::{Change, encode_changes};
+use crate::change::Change;
+use crate::change::logged::encode_changes;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
 use crate::provisioner::Options;

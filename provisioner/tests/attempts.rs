@@ -136,10 +136,10 @@ async fn refusals_decided_elsewhere_are_kept_too_and_every_attempt_is_in_the_cha
         .await
         .into_iter()
         .filter_map(|change| match change {
-            Change::Attempted { attempt } => Some(*attempt),
+            Change::Attempted { sequence, .. } => Some(sequence),
             _ => None,
         })
         .collect();
     fed.reverse();
-    assert_eq!(fed, listed);
+    assert_eq!(fed, listed.iter().map(|attempt| attempt.sequence).collect::<Vec<_>>());
 }

@@ -91,6 +91,12 @@ impl Backend {
         self.local.publish(message)
     }
 
+    /// Would anybody get a message on this topic: online, or with a session that waits for its client? Cheaper than making
+    /// a message that nobody gets.
+    pub fn has_subscriber(&self, topic: &str) -> bool {
+        self.local.router.has_subscriber(topic)
+    }
+
     /// Ends the connection of a client id. Returns whether there was one. With [`SessionEnd::Administrative`] and
     /// `clean_session` the session goes too, also if it was offline.
     pub fn disconnect(&self, client_id: &str, end: SessionEnd) -> bool {

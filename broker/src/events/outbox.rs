@@ -80,9 +80,19 @@ impl Outbox {
             unread => unread.insert(self.provisioner.registry().event_configurations().await?),
         };
         let Some(topic) = registry_event::topic(&entry.change, switches) else { return Ok(()) };
-        let Some(payload) = registry_event::payload(entry, &self.owner) else { return Ok(()) };
+        if !self.backend.has_subscriber(&topic) {
+            return Ok(());
+        }
+        let payload = match &entry.change {
+            Change::Attempted { sequence, .. } => {
+                let attempt = self.provisioner.attempt(*sequence).await?;
+                attempt.and_then(|attempt| serde_json::to_string(&attempt).ok())
+            }
+            _ => registry_event::payload(entry, &self.owner).map(|payload| payload.to_string()),
+        };
+        let Some(payload) = payload else { return Ok(()) };
         // Nothing is retained here, so it cannot be refused.
-        let _ = self.backend.publish(Message::new(topic, payload.to_string(), QoS::AtLeastOnce));
+        let _ = self.backend.publish(Message::new(topic, payload, QoS::AtLeastOnce));
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! A change of the registry as an event: topic, switch and JSON (`spec/events.md` sections 2 and 3,
 //! `spec/jitp.md` section 5). Pure.
-use jitp_provisioner::names::ThingGroupName;
+use jitp_provisioner::names::{CertificateId, ThingGroupName};
 use jitp_provisioner::records::{EventConfigurations, ThingGroupRecord, ThingRecord, ThingTypeRecord};
-use jitp_provisioner::{Arn, Attempt, Change, ChangeEntry, Operation, Outcome, ResourceKind};
+use jitp_provisioner::{Arn, Change, ChangeEntry, Operation, Outcome, ResourceKind};
 use serde_json::{Map, Value, json};
 
 /// Whose registry it is.
@@ -14,44 +14,57 @@ pub(super) struct Owner {
 
 /// The topic of a change, if it has an event and the event is switched on.
 pub(super) fn topic(change: &Change, switches: &EventConfigurations) -> Option<String> {
-    let (switch, topic) = match change {
-        Change::Thing { operation, thing } => {
-            ("THING", format!("thing/{}/{}", thing.name, happened(*operation)))
-        }
+    if !switch(change).is_none_or(|switch| switches.is_enabled(switch)) {
+        return None;
+    }
+    let topic = match change {
+        Change::Thing { operation, thing } => format!("thing/{}/{}", thing.name, happened(*operation)),
         Change::ThingType { operation, thing_type } => {
-            ("THING_TYPE", format!("thingType/{}/{}", thing_type.name, happened(*operation)))
+            format!("thingType/{}/{}", thing_type.name, happened(*operation))
         }
-        Change::ThingTypeAssociation { added, thing, thing_type, .. } => (
-            "THING_TYPE_ASSOCIATION",
-            format!("thingTypeAssociation/thing/{thing}/thingType/{thing_type}/{}", moved(*added)),
-        ),
+        Change::ThingTypeAssociation { added, thing, thing_type, .. } => {
+            format!("thingTypeAssociation/thing/{thing}/thingType/{thing_type}/{}", moved(*added))
+        }
         Change::ThingGroup { operation, group, .. } => {
-            ("THING_GROUP", format!("thingGroup/{}/{}", group.name, happened(*operation)))
+            format!("thingGroup/{}/{}", group.name, happened(*operation))
         }
-        Change::ThingGroupMembership { added, group, thing, .. } => (
-            "THING_GROUP_MEMBERSHIP",
-            format!("thingGroupMembership/thingGroup/{group}/thing/{thing}/{}", moved(*added)),
-        ),
-        Change::ThingGroupHierarchy { added, parent, child, .. } => (
-            "THING_GROUP_HIERARCHY",
-            format!("thingGroupHierarchy/thingGroup/{parent}/childThingGroup/{child}/{}", moved(*added)),
-        ),
+        Change::ThingGroupMembership { added, group, thing, .. } => {
+            format!("thingGroupMembership/thingGroup/{group}/thing/{thing}/{}", moved(*added))
+        }
+        Change::ThingGroupHierarchy { added, parent, child, .. } => {
+            format!("thingGroupHierarchy/thingGroup/{parent}/childThingGroup/{child}/{}", moved(*added))
+        }
         Change::CertificateRegistered { ca_certificate_id, .. } => {
-            return Some(format!("$aws/events/certificates/registered/{ca_certificate_id}"));
+            format!("certificates/registered/{ca_certificate_id}")
         }
-        Change::Attempted { attempt } => return Some(attempt_topic(attempt)),
+        Change::Attempted { outcome, ca_certificate_id, .. } => {
+            return Some(attempt_topic(*outcome, ca_certificate_id.as_ref()));
+        }
         _ => return None,
     };
-    switches.is_enabled(switch).then(|| format!("$aws/events/{topic}"))
+    Some(format!("$aws/events/{topic}"))
 }
 
-/// The JSON of a change that has a [`topic`].
+/// The key that switches the events of this kind on; `None`: they are always on, or there are none.
+fn switch(change: &Change) -> Option<&'static str> {
+    match change {
+        Change::Thing { .. } => Some("THING"),
+        Change::ThingType { .. } => Some("THING_TYPE"),
+        Change::ThingTypeAssociation { .. } => Some("THING_TYPE_ASSOCIATION"),
+        Change::ThingGroup { .. } => Some("THING_GROUP"),
+        Change::ThingGroupMembership { .. } => Some("THING_GROUP_MEMBERSHIP"),
+        Change::ThingGroupHierarchy { .. } => Some("THING_GROUP_HIERARCHY"),
+        _ => None,
+    }
+}
+
+/// The JSON of a change that has a [`topic`] and is not an attempt, whose event is the attempt.
 pub(super) fn payload(entry: &ChangeEntry, owner: &Owner) -> Option<Value> {
     let timestamp = entry.timestamp.millis();
     let registry_event = |kind: &str, operation: &str, with_account: bool, members: Value| {
         let mut event = Map::new();
         event.insert("eventType".into(), kind.into());
-        event.insert("eventId".into(), entry.event_id.as_str().into());
+        event.insert("eventId".into(), entry.event_id.to_string().into());
         event.insert("timestamp".into(), timestamp.into());
         event.insert("operation".into(), operation.into());
         if with_account {
@@ -114,7 +127,6 @@ pub(super) fn payload(entry: &ChangeEntry, owner: &Owner) -> Option<Value> {
                 "certificateRegistrationTimestamp": registered_at.millis().to_string(),
             }))
         }
-        Change::Attempted { attempt } => serde_json::to_value(attempt).ok(),
         _ => None,
     }
 }
@@ -170,12 +182,12 @@ fn group_arn(name: &ThingGroupName, owner: &Owner) -> String {
 }
 
 /// Ours: every attempt, so that a failing device is visible (`spec/jitp.md` section 7).
-fn attempt_topic(attempt: &Attempt) -> String {
-    let outcome = match attempt.outcome {
+fn attempt_topic(outcome: Outcome, ca: Option<&CertificateId>) -> String {
+    let outcome = match outcome {
         Outcome::Provisioned => "provisioned",
         Outcome::Refused => "refused",
     };
-    match &attempt.ca_certificate_id {
+    match ca {
         Some(ca) => format!("$jitp/events/attempts/{outcome}/{ca}"),
         None => format!("$jitp/events/attempts/{outcome}/unknown"),
     }
@@ -206,14 +218,14 @@ const fn moved_name(added: bool) -> &'static str {
 mod tests {
     use super::*;
     use jitp_provisioner::Timestamp;
-    use jitp_provisioner::names::{CertificateId, ThingName};
+    use jitp_provisioner::names::ThingName;
     use jitp_provisioner::records::CertificateStatus;
     use jitp_provisioner::store::Revision;
 
     fn entry(change: Change) -> ChangeEntry {
         ChangeEntry {
             revision: Revision(7),
-            event_id: "e".into(),
+            event_id: uuid::Uuid::nil(),
             timestamp: Timestamp(1_767_225_600_456),
             change,
         }
@@ -243,7 +255,7 @@ mod tests {
         let topic = topic(&entry.change, &on("THING")).unwrap();
         assert_eq!(topic, "$aws/events/thing/pump-K-0042/created");
         let expected = json!({
-            "eventType": "THING_EVENT", "eventId": "e", "timestamp": 1_767_225_600_456u64,
+            "eventType": "THING_EVENT", "eventId": "00000000-0000-0000-0000-000000000000", "timestamp": 1_767_225_600_456u64,
             "operation": "CREATED", "accountId": "000000000000", "thingId": "a1d4", "thingName": "pump-K-0042",
             "versionNumber": 1, "thingTypeName": null, "attributes": { "line": "7" }
         });

@@ -86,6 +86,20 @@ impl<S: Subscriber> Branch<S> {
         }
     }
 
+    /// Is there a subscription from here on, with `rest` of the topic to go?
+    pub(super) fn matches(&self, rest: Option<&str>, hash_matches_parent: bool) -> bool {
+        let Some(rest) = rest else {
+            let all = self.below.as_ref().filter(|_| hash_matches_parent);
+            return !self.here.is_empty() || all.is_some_and(|below| !below.all.is_empty());
+        };
+        let Some(below) = &self.below else { return false };
+        let (level, rest) = first_level(rest);
+        let goes_on = |branch: &Self| branch.matches(rest, hash_matches_parent);
+        !below.all.is_empty()
+            || below.plus.as_ref().is_some_and(goes_on)
+            || below.levels.get(level).is_some_and(goes_on)
+    }
+
     /// The subscribers of the filter that goes on with `rest`.
     pub(super) fn find(&self, rest: Option<&str>) -> Option<&Subscribers<S>> {
         let Some(rest) = rest else { return Some(&self.here) };

@@ -127,6 +127,26 @@ impl<S: Subscriber> Router<S> {
         matches.put_the_same_subscriber_together();
     }
 
+    /// Does any subscription match `topic`? Leaves the turns of shared subscriptions as they are.
+    pub(crate) fn has_subscriber(&self, topic: &str) -> bool {
+        let parent = self.hash_matches_parent;
+        let at_stem = |stem: &str, rest| {
+            let hash = self.hasher.hash_one(stem);
+            let table = self.shard(hash).0.read();
+            table
+                .find(hash, |entry| entry.as_str() == stem)
+                .is_some_and(|entry| entry.branch.matches(rest, parent))
+        };
+        let stemless = self.has_wildcards(0) && !topic.starts_with('$');
+        let above = |(depth, (slash, _)): (usize, (usize, &str))| {
+            self.has_wildcards(depth + 1)
+                && split_at_slash(topic, slash).is_some_and(|(stem, rest)| at_stem(stem, Some(rest)))
+        };
+        (stemless && self.stemless.read().matches(Some(topic), parent))
+            || topic.match_indices('/').enumerate().any(above)
+            || at_stem(topic, None)
+    }
+
     /// A member of the group of a shared subscription other than `except`: one that is online if there is one.
     pub(crate) fn choose(&self, filter: &Filter, except: u64) -> Option<Match<S>> {
         let parts = Parts::of(filter);

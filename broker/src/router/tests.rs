@@ -246,6 +246,7 @@ proptest! {
                     }).collect();
                     prop_assert_eq!(chosen.len(), groups.len());
                     prop_assert!(chosen.iter().all(|chosen| model.contains(chosen)));
+                    prop_assert_eq!(router.has_subscriber(&topic), !found.all.is_empty());
                 }
             }
             prop_assert_eq!(router.len(), model.len());

@@ -69,6 +69,12 @@ impl AttemptLog {
         }
     }
 
+    /// The attempt with this sequence; `None` if there is none (any more).
+    pub(crate) async fn find(&self, sequence: u64) -> Result<Option<Attempt>, RegistryError> {
+        let key = key(sequence);
+        let row = self.shelf.registry.store().get(Table::Attempts, &key).await?;
+        Ok(row.map(|row| decode(Table::Attempts, &key, &row.value)).transpose()?)
+    }
     /// Newest first, older than the sequence `before` if given.
     pub(crate) async fn list(
         &self,
@@ -134,7 +140,11 @@ impl Shelf {
         for (sequence, attempt) in ticket.numbers().zip(attempts) {
             let attempt = Attempt { sequence, ..attempt };
             tx.put_row(Table::Attempts, key(sequence), encode(&attempt)?);
-            tx.record(Change::Attempted { attempt: Box::new(attempt) });
+            tx.record(Change::Attempted {
+                sequence,
+                outcome: attempt.outcome,
+                ca_certificate_id: attempt.ca_certificate_id,
+            });
         }
         Ok(ticket)
     }

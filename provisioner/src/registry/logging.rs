@@ -11,7 +11,7 @@ const KEY: &[u8] = b"logging-options";
 
 async fn current(tx: &mut Tx) -> Result<Option<LoggingOptions>> {
     match tx.row(Table::Settings, KEY).await? {
-        Some(bytes) => Ok(Some(decode(Table::Settings, KEY, &bytes)?)),
+        Some(bytes) => Ok(Some(decode(Table::Settings, KEY, bytes)?)),
         None => Ok(None),
     }
 }

@@ -2,6 +2,7 @@
 use super::*;
 use jitp_provisioner::registry::UpdateThing;
 use jitp_provisioner::{ChangeEntry, Dependency};
+use std::sync::Arc;
 
 #[tokio::test]
 async fn every_operation_reports_what_the_specification_says() {
@@ -60,7 +61,7 @@ async fn all_changes_of_a_commit_are_read_together_with_ids_that_stay() {
     assert!(one[0].revision == one[1].revision && one[0].event_id != one[1].event_id);
     assert_eq!(one[0].timestamp, Timestamp(NOW));
     assert_eq!(feed.since(before, 1).await.unwrap(), one);
-    let next: Vec<ChangeEntry> = feed.since(one[0].revision, 100).await.unwrap();
+    let next: Vec<Arc<ChangeEntry>> = feed.since(one[0].revision, 100).await.unwrap();
     assert_eq!(next.len(), 1);
     assert_eq!(next[0].revision, feed.latest());
 }

@@ -152,10 +152,10 @@ impl Site {
     pub async fn changes(&self) -> Vec<Change> {
         let (feed, mut after, mut all) = (self.provisioner.changes(), Default::default(), Vec::new());
         loop {
-            let entries: Vec<ChangeEntry> = feed.since(after, 1000).await.unwrap();
+            let entries: Vec<Arc<ChangeEntry>> = feed.since(after, 1000).await.unwrap();
             let Some(last) = entries.last() else { return all };
             after = last.revision;
-            all.extend(entries.into_iter().map(|entry| entry.change));
+            all.extend(entries.iter().map(|entry| entry.change.clone()));
         }
     }
     /// The newest attempt of a device with this reason, once it is listed.
