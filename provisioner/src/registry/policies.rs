@@ -127,6 +127,12 @@ pub(crate) async fn versions(tx: &mut Tx, name: &PolicyName) -> Result<Vec<Polic
     rows.iter().map(|(key, value)| Ok(decode(Table::PolicyVersions, key, value)?)).collect()
 }
 
+/// The version in force.
+pub(crate) async fn default_version(tx: &mut Tx, name: &PolicyName) -> Result<PolicyVersionRecord> {
+    let record: PolicyRecord = tx.require(name).await?;
+    tx.require(&(name.clone(), record.default_version)).await
+}
+
 fn check_document(document: &str) -> Result<()> {
     Document::parse(document).map(|_| ()).map_err(|e| RegistryError::MalformedPolicy(e.to_string()))
 }
