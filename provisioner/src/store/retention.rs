@@ -11,8 +11,8 @@ pub(crate) struct Retention {
     pub kept_for_consumers: u64,
     /// A cursor that has not moved for so many milliseconds belongs to a consumer that is gone.
     pub abandoned_after: u64,
-    /// The log is trimmed when so many commits can go.
-    pub trimmed_at_once: u64,
+    /// The log is trimmed by segments of so many bytes.
+    pub segment_bytes: u64,
 }
 
 impl Default for Retention {
@@ -21,7 +21,7 @@ impl Default for Retention {
             kept: 100_000,
             kept_for_consumers: 500_000,
             abandoned_after: 7 * 24 * 3600 * 1000,
-            trimmed_at_once: 256,
+            segment_bytes: 1024 * 1024,
         }
     }
 }

@@ -21,8 +21,6 @@ macro_rules! tables {
 tables! {
     /// Written by the engine only: revision, and what the engine needs.
     Engine = "engine",
-    /// Written by the engine only: revision (8 bytes, big endian) → the changes of that commit.
-    Changes = "changes",
     /// consumer → [`Cursor`](super::Cursor).
     Cursors = "cursors",
     /// `account`, `region`, `registration-code`, `event-configurations` → record.

@@ -2,8 +2,8 @@ use super::*;
 use jitp_provisioner::names::ThingGroupName;
 use jitp_provisioner::registry::PageRequest;
 
-/// The last bytes of the engine's log never reached the disk. What was not flushed may be gone, but whole commits only:
-/// a membership is never there in one direction alone, and no row is torn.
+/// The last bytes of a file never reached the disk. Of the redo log's, whole commits may be gone: a membership is never there
+/// in one direction alone, and no row is torn. Of any other file's, the redo log brings back everything.
 #[tokio::test]
 async fn a_torn_end_of_the_log_leaves_whole_commits() {
     let dir = tempfile::TempDir::new().unwrap();
@@ -15,14 +15,22 @@ async fn a_torn_end_of_the_log_leaves_whole_commits() {
         registry.add_thing_to_group(&thing(&format!("t{i}")), &group).await.unwrap();
     }
     let mut fewest = usize::MAX;
-    let log = dir.path().join("registry/sled/db");
-    let written = last_written(&log);
-    for torn in [1, 40, 300, 2_000, 9_000] {
+    let tears = [1, 40, 300, 2_000, 9_000].map(|torn| ("journal/2.log", torn));
+    for (file, torn) in tears.into_iter().chain([("sled/db", 500), (&newest_segment(dir.path()), 30)]) {
         let copied = tempfile::TempDir::new().unwrap();
         copy(dir.path(), copied.path());
-        let file =
-            std::fs::OpenOptions::new().write(true).open(copied.path().join("registry/sled/db")).unwrap();
-        file.set_len(written - torn).unwrap();
+        let path = copied.path().join("registry").join(file);
+        let written = last_written(&path);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(written.saturating_sub(torn))
+            .unwrap();
+        if file == "journal/2.log" {
+            // A group is in the other files only once it is whole in the redo log.
+            std::fs::remove_dir_all(copied.path().join("registry/changes")).unwrap();
+        }
         let recovered = open(copied.path()).await.unwrap();
         let mut members = 0;
         for i in 0..60 {
@@ -39,10 +47,19 @@ async fn a_torn_end_of_the_log_leaves_whole_commits() {
         if recovered.thing_group(&group).await.is_ok() {
             recovered.delete_thing_group(&group, None).await.unwrap();
             let removed = recovered.changes().since(before, 1_000).await.unwrap().len() - 1;
-            assert_eq!(removed, members, "torn at {torn}");
+            assert_eq!(removed, members, "{file} torn at {torn}");
+        }
+        if file != "journal/2.log" {
+            assert_eq!(members, 60, "{file} torn at {torn}");
         }
     }
     assert!((1..60).contains(&fewest), "some commits were torn off, and not all: {fewest} are left");
+}
+
+fn newest_segment(dir: &Path) -> String {
+    let segments = std::fs::read_dir(dir.join("registry/changes")).unwrap();
+    let names = segments.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    format!("changes/{}", names.max().unwrap())
 }
 
 /// Length of the file without the zeros at its end.

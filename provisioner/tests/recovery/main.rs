@@ -11,10 +11,10 @@ mod a_copied_directory_opens_with_every_commit;
 mod a_damaged_directory_is_refused_with_what_to_do;
 mod a_full_disk_stops_writing_and_not_reading;
 mod a_killed_process_loses_nothing_that_it_acknowledged;
-mod a_newer_format_is_refused;
 mod a_registry_keeps_its_account_and_region;
 mod a_second_open_is_refused;
 mod a_torn_end_of_the_log_leaves_whole_commits;
+mod an_unknown_format_is_refused;
 
 use jitp_provisioner::names::ThingName;
 use jitp_provisioner::registry::CreateThing;

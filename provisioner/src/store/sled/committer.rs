@@ -1,32 +1,48 @@
-//! The one thread that writes: takes all waiting batches, decides each, writes them, flushes once, answers all.
+//! The one thread that writes: takes all waiting batches, decides each, writes the survivors to the redo log with one
+//! sync, shows them to the readers, answers all, and then writes them into the trees.
+use super::change_log::ChangeLog;
+use super::checkpoint::{Checkpointer, checkpoint};
 use super::disk::DiskGuard;
-use super::overlay::Overlay;
+use super::group::Group;
+use super::journal::Journal;
 use super::queue::{Queue, Request};
+use super::rows::VisibleRows;
 use super::status::Status;
-use super::trees::Trees;
 use crate::clock::Clock;
 use crate::store::{Batch, Cursor, Direction, Key, KeyRange, Retention, Revision, StoreError, Table};
 use std::collections::BTreeMap;
-use std::iter::Peekable;
-use std::ops::Bound;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Commits written in one transaction of sled, which readers wait for. The flush is for the whole group.
-const TRANSACTION_COMMITS: usize = 16;
 /// Rows of the engine's own table.
 const REVISION: &[u8] = b"revision";
 const TRIMMED: &[u8] = b"trimmed";
 
 /// Owns all writes.
 pub(super) struct Committer {
-    trees: Arc<Trees>,
+    files: Files,
+    journal: Journal,
+    checkpointer: Checkpointer,
     queue: Arc<Queue>,
     guard: Arc<DiskGuard>,
     status: Arc<Status>,
     retention: Retention,
     clock: Arc<dyn Clock>,
+    position: Position,
+}
+
+/// What is written after the redo log.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub rows: Arc<VisibleRows>,
+    pub changes: Arc<ChangeLog>,
+}
+
+/// Where the registry stands.
+#[derive(Debug, Clone, Default)]
+struct Position {
     /// The last revision given.
     revision: Revision,
     /// The last one with changes.
@@ -37,45 +53,33 @@ pub(super) struct Committer {
 }
 
 type Reply = Option<oneshot::Sender<Result<Revision, StoreError>>>;
+type Committed = Vec<(Reply, Revision)>;
 
 impl Committer {
-    /// Finds out where the registry stands.
+    /// Redoes what a crash has left in the redo log, and finds out where the registry stands.
     pub(super) fn new(
-        trees: Arc<Trees>,
+        files: Files,
         queue: Arc<Queue>,
         guard: Arc<DiskGuard>,
         retention: Retention,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Arc<Status>), StoreError> {
-        let revision = position(&trees, REVISION)?;
-        let trimmed = position(&trees, TRIMMED)?;
-        let all = KeyRange::prefix(b"");
-        let last = trees.scan(Table::Changes, &all, 1, Direction::Descending)?;
-        let latest = last.first().map_or(trimmed, |(_, row)| row.revision);
-        if latest > revision {
-            return Err(StoreError::Corrupt(format!(
-                "the registry in {} is damaged: its change log is at {latest}, but its revision is {revision}; \
-                 restore a backup of the directory",
-                trees.home().path().display()
-            )));
-        }
-        let mut cursors = BTreeMap::new();
-        for (key, row) in trees.scan(Table::Cursors, &all, usize::MAX, Direction::Ascending)? {
-            let cursor = Cursor::decode(&key, &row.value)?;
-            cursors.insert(key, cursor);
-        }
-        let status = Arc::new(Status::new(revision, latest, trimmed));
+        let journal = files.redo()?;
+        let position = files.position()?;
+        files.changes.trim(position.trimmed)?;
+        let status = Arc::new(Status::new(position.revision, position.latest, position.trimmed));
+        let checkpointer =
+            Checkpointer::new(Arc::clone(&files.rows), Arc::clone(&files.changes), Arc::clone(&status))?;
         let committer = Self {
-            trees,
+            files,
+            journal,
+            checkpointer,
             queue,
             guard,
             status: Arc::clone(&status),
             retention,
             clock,
-            revision,
-            latest,
-            trimmed,
-            cursors,
+            position,
         };
         Ok((committer, status))
     }
@@ -88,6 +92,7 @@ impl Committer {
             while let Some(group) = self.queue.take() {
                 self.commit(group);
             }
+            self.end();
         }));
         if ended.is_err() {
             status.fail(
@@ -99,78 +104,179 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, group: Vec<Request>) {
-        let weight: usize = group.iter().map(|r| r.batch.weight()).sum();
+    fn commit(&mut self, requests: Vec<Request>) {
+        let weight: usize = requests.iter().map(|r| r.batch.weight()).sum();
         // Pages are rewritten around what is new, so more is written than was given.
         let room =
             self.status.failure().map_or(Ok(()), Err).and_then(|()| self.guard.check(4 * weight as u64));
         if let Err(why) = room {
-            for request in group {
-                answer(request.reply, Err(why.clone()));
-            }
+            return answer_all(requests.into_iter().map(|r| r.reply), &why);
+        }
+        let before = self.position.clone();
+        let (group, committed) = self.decide(requests);
+        if committed.is_empty() {
             return;
         }
-        let mut committed = Vec::with_capacity(group.len());
-        let mut group = group.into_iter().peekable();
-        match self.write(&mut group, &mut committed) {
-            Ok(()) => {
-                self.status.advance(self.revision, self.latest, self.trimmed);
-                for (reply, revision) in committed {
-                    answer(reply, Ok(revision));
+        if let Err(error) = self.journal.append(&group.encode()) {
+            self.position = before;
+            let why = self.not_written(&error);
+            return answer_all(committed.into_iter().map(|(reply, _)| reply), &why);
+        }
+        if let Err(error) = self.show(group, committed).and_then(|()| self.write()) {
+            self.status.fail(format!(
+                "a write to {} failed ({error}). Nothing more is written; nothing is lost, it is done again at the next \
+                 start: check the disk, then restart jitp",
+                self.files.rows.trees().home().path().display()
+            ));
+        }
+    }
+
+    /// What of a group can be written. Conflicts are answered at once.
+    fn decide(&mut self, requests: Vec<Request>) -> (Group, Committed) {
+        let mut group = Group::default();
+        let mut committed = Vec::with_capacity(requests.len());
+        for Request { batch, reply, slot } in requests {
+            let allowed = group.meets(&batch, self.files.rows.trees()).and_then(|meets| match meets {
+                true => self.position.take(&batch),
+                false => Err(StoreError::Conflict),
+            });
+            match allowed {
+                Ok(()) => {
+                    committed.push((reply, self.position.revision));
+                    group.write(self.position.revision, batch);
                 }
+                Err(error) => answer(reply, Err(error)),
             }
-            Err(error) => {
-                let why = self.status.fail(format!(
-                    "a write to {} failed ({error}). Nothing more is written, so that nothing is half-written: check \
-                     the disk, then restart jitp",
-                    self.trees.home().path().display()
+            drop(slot);
+        }
+        self.trim(&mut group);
+        let revision = self.position.revision;
+        group.put(revision, Table::Engine, REVISION.to_vec(), Some(&revision.0.to_be_bytes()));
+        (group, committed)
+    }
+
+    /// Lets the readers see a durable group and answers those who wait for it.
+    fn show(&mut self, group: Group, committed: Committed) -> Result<(), StoreError> {
+        let logged = self.files.changes.append(group.changes());
+        self.files.rows.show(group);
+        if logged.is_ok() {
+            self.status.advance(self.position.revision, self.position.latest, self.position.trimmed);
+        }
+        for (reply, revision) in committed {
+            answer(reply, Ok(revision));
+        }
+        logged
+    }
+
+    /// Writes what is shown into the trees, and sees to it that there is room in the redo log.
+    fn write(&mut self) -> Result<(), StoreError> {
+        self.files.rows.write()?;
+        self.files.changes.trim(self.position.trimmed)?;
+        if self.journal.is_full() {
+            self.checkpointer.wait()?;
+            self.journal.switch();
+            self.checkpointer.begin();
+        }
+        Ok(())
+    }
+
+    /// Old changes go, by segments.
+    fn trim(&mut self, group: &mut Group) {
+        let wanted =
+            self.retention.trim_up_to(self.position.latest, self.position.cursors.values(), self.clock.now());
+        if wanted <= self.position.trimmed {
+            return;
+        }
+        if let Some(trimmed) = self.files.changes.trimmable(wanted) {
+            self.position.trimmed = trimmed;
+            let revision = self.position.revision;
+            group.put(revision, Table::Engine, TRIMMED.to_vec(), Some(&trimmed.0.to_be_bytes()));
+        }
+    }
+
+    /// A full disk may have room again; after any other error nobody knows what is on it.
+    fn not_written(&self, error: &io::Error) -> StoreError {
+        let path = self.files.rows.trees().home().path().display();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Unavailable(format!(
+                "the disk that holds {path} is full ({error}): make room; writing goes on by itself then"
+            )),
+            _ => self.status.fail(format!(
+                "a write to {path} failed ({error}). Nothing more is written, so that nothing is half-written: check \
+                 the disk, then restart jitp"
+            )),
+        }
+    }
+
+    /// With everything in the trees, the next start has nothing to redo.
+    fn end(mut self) {
+        let ended = self.checkpointer.wait().and_then(|()| match self.status.failure() {
+            Some(failure) => Err(failure),
+            None => self.files.settle(&mut self.journal),
+        });
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the registry was not closed in order; the next start will redo what is missing");
+        }
+    }
+}
+
+impl Files {
+    /// Applies what the redo log holds.
+    fn redo(&self) -> Result<Journal, StoreError> {
+        let trees = self.rows.trees();
+        let before = position(trees, REVISION)?;
+        let mut redone = 0_u64;
+        let mut journal = Journal::open(&trees.home().journal()?, |bytes| {
+            let group = Group::decode(bytes).ok_or_else(|| {
+                damaged(trees, "its redo log holds something that this program did not write")
+            })?;
+            trees.apply(&group)?;
+            self.changes.append(group.changes())?;
+            redone += 1;
+            Ok(())
+        })?;
+        if redone > 0 {
+            let after = position(trees, REVISION)?;
+            if before > after {
+                return Err(damaged(
+                    trees,
+                    &format!("its redo log ends at revision {after}, but it had come to {before}"),
                 ));
-                let waiting = committed.into_iter().map(|(reply, _)| reply).chain(group.map(|r| r.reply));
-                for reply in waiting {
-                    answer(reply, Err(why.clone()));
-                }
             }
+            tracing::info!(groups = redone, revision = after.0, "what was in the redo log was done again");
+            self.settle(&mut journal)?;
         }
+        Ok(journal)
     }
-
-    /// Writes what can be written of a group and flushes it. Conflicts are answered at once.
-    fn write(
-        &mut self,
-        group: &mut Peekable<impl Iterator<Item = Request>>,
-        committed: &mut Vec<(Reply, Revision)>,
-    ) -> Result<(), StoreError> {
-        let before = self.revision;
-        while group.peek().is_some() {
-            let mut overlay = Overlay::default();
-            for Request { batch, reply, slot } in group.by_ref().take(TRANSACTION_COMMITS) {
-                match overlay.meets(&batch, &self.trees) {
-                    Ok(true) => {
-                        self.revision.0 += 1;
-                        committed.push((reply, self.revision));
-                        self.take(batch, &mut overlay)?;
-                    }
-                    Ok(false) => answer(reply, Err(StoreError::Conflict)),
-                    Err(error) => answer(reply, Err(error)),
-                }
-                drop(slot);
-            }
-            if group.peek().is_none() && self.revision > before {
-                self.trim(&mut overlay)?;
-            }
-            if overlay.tables().next().is_some() {
-                let revision = self.revision;
-                overlay.put(revision, Table::Engine, REVISION.to_vec(), Some(&revision.0.to_be_bytes()));
-                self.trees.apply(&overlay)?;
-            }
-        }
-        if self.revision > before { self.trees.flush() } else { Ok(()) }
+    /// Brings everything to safety and empties the redo log.
+    fn settle(&self, journal: &mut Journal) -> Result<(), StoreError> {
+        checkpoint(&self.rows, &self.changes)?;
+        journal.clear()
     }
-
-    /// Adds a batch to what is to be written, as of the newest revision.
-    fn take(&mut self, batch: Batch, overlay: &mut Overlay) -> Result<(), StoreError> {
-        if batch.changes.is_some() {
-            self.latest = self.revision;
+    fn position(&self) -> Result<Position, StoreError> {
+        let trees = self.rows.trees();
+        let revision = position(trees, REVISION)?;
+        let trimmed = position(trees, TRIMMED)?;
+        let latest = self.changes.last().max(trimmed);
+        if latest > revision {
+            return Err(damaged(
+                trees,
+                &format!("its change log is at {latest}, but its revision is {revision}"),
+            ));
         }
+        let mut cursors = BTreeMap::new();
+        for row in trees.scan(Table::Cursors, &KeyRange::prefix(b""), Direction::Ascending) {
+            let (key, row) = row?;
+            let cursor = Cursor::decode(&key, &row.value)?;
+            cursors.insert(key, cursor);
+        }
+        Ok(Position { revision, latest, trimmed, cursors })
+    }
+}
+
+impl Position {
+    /// Gives a batch the next revision.
+    fn take(&mut self, batch: &Batch) -> Result<(), StoreError> {
         for write in batch.writes.iter().filter(|w| w.table == Table::Cursors) {
             match &write.value {
                 Some(value) => {
@@ -181,30 +287,10 @@ impl Committer {
                 }
             }
         }
-        overlay.write(self.revision, batch);
-        Ok(())
-    }
-
-    /// Deletes old changes, a few more in each group than a group brings.
-    fn trim(&mut self, overlay: &mut Overlay) -> Result<(), StoreError> {
-        let at_once = self.retention.trimmed_at_once;
-        let up_to = self.retention.trim_up_to(self.latest, self.cursors.values(), self.clock.now());
-        if up_to.0 < self.trimmed.0 + at_once {
-            return Ok(());
+        self.revision.0 += 1;
+        if batch.changes.is_some() {
+            self.latest = self.revision;
         }
-        let range =
-            KeyRange { start: Bound::Unbounded, end: Bound::Included(up_to.0.to_be_bytes().to_vec()) };
-        let at_most = usize::try_from(2 * at_once).unwrap_or(usize::MAX);
-        let old = self.trees.scan(Table::Changes, &range, at_most, Direction::Ascending)?;
-        self.trimmed = match old.last() {
-            Some((_, row)) if old.len() == at_most => row.revision,
-            _ => up_to,
-        };
-        for (key, _) in old {
-            overlay.put(self.revision, Table::Changes, key, None);
-        }
-        let trimmed = self.trimmed.0.to_be_bytes();
-        overlay.put(self.revision, Table::Engine, TRIMMED.to_vec(), Some(&trimmed));
         Ok(())
     }
 }
@@ -220,14 +306,24 @@ fn answer(reply: Reply, result: Result<Revision, StoreError>) {
     }
 }
 
-fn position(trees: &Trees, key: &[u8]) -> Result<Revision, StoreError> {
+fn answer_all(replies: impl Iterator<Item = Reply>, why: &StoreError) {
+    for reply in replies {
+        answer(reply, Err(why.clone()));
+    }
+}
+
+fn position(trees: &super::trees::Trees, key: &[u8]) -> Result<Revision, StoreError> {
     let Some(row) = trees.get(Table::Engine, key)? else { return Ok(Revision(0)) };
-    let bytes: [u8; 8] = row.value.as_slice().try_into().map_err(|_| {
-        StoreError::Corrupt(format!(
-            "the registry in {} is damaged: its row {:?} is not a number; restore a backup of the directory",
-            trees.home().path().display(),
-            String::from_utf8_lossy(key)
-        ))
+    let bytes = row.value.as_slice().try_into();
+    let bytes: [u8; 8] = bytes.map_err(|_| {
+        damaged(trees, &format!("its row {:?} is not a number", String::from_utf8_lossy(key)))
     })?;
     Ok(Revision(u64::from_be_bytes(bytes)))
+}
+
+fn damaged(trees: &super::trees::Trees, why: &str) -> StoreError {
+    StoreError::Corrupt(format!(
+        "the registry in {} is damaged: {why}; restore a backup of the directory",
+        trees.home().path().display()
+    ))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// First line of the file `FORMAT`.
 const MAGIC: &str = "jitp registry";
 /// The format that this program writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A process that ends, or a store that was just dropped, may still hold the lock for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -23,7 +23,7 @@ impl Home {
     /// Creates what is missing (directories 0700, files 0600), locks, and checks the format.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let root = dir.join("registry");
-        DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(|e| at(&root, "created", &e))?;
+        create(&root)?;
         let lock = lock(&root)?;
         let home = Self { root, _lock: lock };
         match home.read_format()? {
@@ -37,9 +37,24 @@ impl Home {
     pub(super) fn path(&self) -> &Path {
         &self.root
     }
-    /// Where the engine keeps its files.
+    /// Where sled keeps its files.
     pub(super) fn engine(&self) -> PathBuf {
         self.root.join("sled")
+    }
+    /// Where the redo log is. Created if missing.
+    pub(super) fn journal(&self) -> Result<PathBuf, StoreError> {
+        self.directory("journal")
+    }
+    /// Where the change log is. Created if missing.
+    pub(super) fn changes(&self) -> Result<PathBuf, StoreError> {
+        self.directory("changes")
+    }
+
+    fn directory(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.root.join(name);
+        create(&path)?;
+        File::open(&self.root).and_then(|root| root.sync_all()).map_err(|e| at(&self.root, "written", &e))?;
+        Ok(path)
     }
 
     fn read_format(&self) -> Result<Option<String>, StoreError> {
@@ -56,8 +71,7 @@ impl Home {
     /// In one step: a crash leaves either no file or a whole one.
     fn write_format(&self) -> io::Result<()> {
         let unfinished = self.root.join("FORMAT.new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file = private().truncate(true).open(&unfinished)?;
         file.write_all(format!("{MAGIC}\nformat {FORMAT}\n").as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, self.root.join("FORMAT"))?;
@@ -65,16 +79,21 @@ impl Home {
     }
 }
 
+/// Opens a file for reading and writing; one that does not exist is created for the owner only.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn create(directory: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|e| at(directory, "created", &e))
+}
+
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("LOCK");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| at(&path, "opened", &e))?;
+    let file = private().open(&path).map_err(|e| at(&path, "opened", &e))?;
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
@@ -101,8 +120,13 @@ fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {
     let version = lines.next().and_then(|l| l.strip_prefix("format ")).and_then(|v| v.parse::<u32>().ok());
     match version {
         Some(FORMAT) => Ok(()),
+        Some(older) if (1..FORMAT).contains(&older) => Err(StoreError::Corrupt(format!(
+            "the registry in {} has format {older}, that of a jitp before its first release, which this program does \
+             not read: use another directory",
+            root.display()
+        ))),
         Some(newer) if newer > FORMAT => Err(StoreError::Corrupt(format!(
-            "the registry in {} has format {newer}, this program reads up to format {FORMAT}: it was written by a \
+            "the registry in {} has format {newer}, this program reads format {FORMAT}: it was written by a \
              newer jitp; use that one, or another directory",
             root.display()
         ))),

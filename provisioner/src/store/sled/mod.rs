@@ -1,12 +1,18 @@
-//! The embedded engine: sled 0.34, one tree per table, group commit.
+//! The embedded engine: sled 0.34 with one tree per table, a redo log before it, and a change log beside it.
 //!
-//! One thread owns all writes (`committer`); readers read the trees directly and wait, if need be, until what they
-//! have read is durable.
+//! One thread owns all writes (`committer`): a group of commits is made durable in the redo log (`journal`), shown to the
+//! readers (`rows`), answered, and written into the trees. Now and then a `checkpoint` makes the trees durable, so that the
+//! redo log stays short.
+mod change_log;
+mod checkpoint;
 mod committer;
 mod disk;
+mod frame;
+mod group;
 mod home;
-mod overlay;
+mod journal;
 mod queue;
+mod rows;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -20,9 +26,11 @@ use super::{
 use crate::clock::Clock;
 use crate::provisioner::Health;
 use arc_swap::ArcSwapOption;
-use committer::Committer;
+use change_log::ChangeLog;
+use committer::{Committer, Files};
 use home::Home;
 use queue::{Queue, Request};
+use rows::VisibleRows;
 use status::Status;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +45,7 @@ const READERS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The registry's store in a directory.
 pub(crate) struct SledStore {
-    trees: ArcSwapOption<Trees>,
+    files: ArcSwapOption<Files>,
     queue: Arc<Queue>,
     status: Arc<Status>,
     guard: Arc<DiskGuard>,
@@ -73,10 +81,12 @@ impl SledStore {
     fn open_blocking(dir: &Path, options: SledOptions) -> Result<Self, StoreError> {
         let home = Home::open(dir)?;
         let guard = Arc::new(options.guard.watching(home.path()));
-        let trees = Arc::new(Trees::open(home, options.cache_bytes)?);
+        let changes = ChangeLog::open(&home.changes()?, options.retention.segment_bytes)?;
+        let trees = Trees::open(home, options.cache_bytes)?;
+        let files = Files { rows: Arc::new(VisibleRows::new(trees)), changes: Arc::new(changes) };
         let queue = Arc::new(Queue::default());
         let (committer, status) = Committer::new(
-            Arc::clone(&trees),
+            files.clone(),
             Arc::clone(&queue),
             Arc::clone(&guard),
             options.retention,
@@ -94,7 +104,7 @@ impl SledStore {
                 StoreError::Unavailable(format!("the thread that writes could not be started: {e}"))
             })?;
         Ok(Self {
-            trees: ArcSwapOption::new(Some(trees)),
+            files: ArcSwapOption::from_pointee(files),
             queue,
             status,
             guard,
@@ -102,19 +112,8 @@ impl SledStore {
         })
     }
 
-    fn trees(&self) -> Result<Arc<Trees>, StoreError> {
-        self.trees.load_full().ok_or_else(closed)
-    }
-
-    /// Waits until the newest of what was read is durable: nobody acts on what a crash could take back.
-    async fn durable(&self, newest: Revision) -> Result<(), StoreError> {
-        if self.status.is_durable(newest) {
-            return Ok(());
-        }
-        match tokio::time::timeout(WRITE_DEADLINE, self.status.wait_durable(newest)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.status.fail(hangs())),
-        }
+    fn files(&self) -> Result<Arc<Files>, StoreError> {
+        self.files.load_full().ok_or_else(closed)
     }
 
     async fn enqueue_and_wait(&self, batch: Batch) -> Result<Revision, StoreError> {
@@ -130,11 +129,7 @@ impl SledStore {
 #[async_trait::async_trait]
 impl Store for SledStore {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        let row = self.trees()?.get(table, key)?;
-        if let Some(row) = &row {
-            self.durable(row.revision).await?;
-        }
-        Ok(row)
+        self.files()?.rows.get(table, key)
     }
 
     async fn scan(
@@ -144,10 +139,7 @@ impl Store for SledStore {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<(Key, Versioned)>, StoreError> {
-        let rows = self.trees()?.scan(table, range, limit, direction)?;
-        let newest = rows.iter().map(|(_, row)| row.revision).max().unwrap_or_default();
-        self.durable(newest).await?;
-        Ok(rows)
+        self.files()?.rows.scan(table, range, limit, direction)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
@@ -180,8 +172,7 @@ impl Store for SledStore {
 
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Vec<LoggedChanges>, StoreError> {
         let durable = self.status.durable();
-        let rows = self.trees()?.changes(after, durable, limit)?;
-        Ok(rows)
+        self.files()?.changes.read(after, durable, limit)
     }
 
     fn trimmed(&self) -> Revision {
@@ -195,7 +186,7 @@ impl Store for SledStore {
     fn health(&self) -> Health {
         let writable = match self.status.failure() {
             Some(failure) => Err(failure),
-            None if self.trees.load().is_none() => Err(closed()),
+            None if self.files.load().is_none() => Err(closed()),
             None => self.guard.check(0),
         };
         match writable {
@@ -212,17 +203,19 @@ impl Store for SledStore {
                 return Err(self.status.fail(hangs()));
             }
         }
-        let Some(mut trees) = self.trees.swap(None) else { return Ok(()) };
+        let Some(files) = self.files.swap(None) else { return Ok(()) };
+        let mut rows = Arc::clone(&files.rows);
+        drop(files);
         let deadline = tokio::time::Instant::now() + READERS_DEADLINE;
         loop {
-            match Arc::try_unwrap(trees) {
-                Ok(trees) => {
+            match Arc::try_unwrap(rows) {
+                Ok(rows) => {
                     // Closing the files may take a while, and a panic in it changes nothing that is durable.
-                    let _ = tokio::task::spawn_blocking(move || drop(trees)).await;
+                    let _ = tokio::task::spawn_blocking(move || drop(rows)).await;
                     break;
                 }
                 Err(shared) if tokio::time::Instant::now() < deadline => {
-                    trees = shared;
+                    rows = shared;
                     tokio::task::yield_now().await;
                 }
                 Err(_) => break,

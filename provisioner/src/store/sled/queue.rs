@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 /// KiB of batches that may wait; further writers wait for a slot.
 const CAPACITY: u32 = 64 * 1024;
 /// A group is not made larger than this, so that the first of it does not wait long for the last.
-const GROUP_COMMITS: usize = 256;
+const GROUP_COMMITS: usize = 128;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// In a crowd the next group is given this long to grow: a flush costs the same for two commits and for twenty. Who comes
 /// alone does not wait.

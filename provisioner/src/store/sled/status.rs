@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// How far the committer is, and whether it has failed for good.
 pub(super) struct Status {
-    durable: watch::Sender<Revision>,
+    durable: AtomicU64,
     /// The newest durable revision with changes.
     latest: watch::Sender<Revision>,
     trimmed: AtomicU64,
@@ -17,23 +17,14 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(durable: Revision, latest: Revision, trimmed: Revision) -> Self {
         Self {
-            durable: watch::Sender::new(durable),
+            durable: AtomicU64::new(durable.0),
             latest: watch::Sender::new(latest),
             trimmed: AtomicU64::new(trimmed.0),
             failure: OnceLock::new(),
         }
     }
     pub(super) fn durable(&self) -> Revision {
-        *self.durable.borrow()
-    }
-    pub(super) fn is_durable(&self, revision: Revision) -> bool {
-        revision <= self.durable()
-    }
-    pub(super) async fn wait_durable(&self, revision: Revision) -> Result<(), StoreError> {
-        let mut durable = self.durable.subscribe();
-        // The sender lives as long as `self`, so this ends only with an answer.
-        let _ = durable.wait_for(|d| *d >= revision || self.failure.get().is_some()).await;
-        if self.is_durable(revision) { Ok(()) } else { Err(self.why()) }
+        Revision(self.durable.load(Ordering::Acquire))
     }
     pub(super) fn latest(&self) -> watch::Receiver<Revision> {
         self.latest.subscribe()
@@ -44,7 +35,7 @@ impl Status {
     /// A group is on disk.
     pub(super) fn advance(&self, durable: Revision, latest: Revision, trimmed: Revision) {
         self.trimmed.store(trimmed.0, Ordering::Release);
-        self.durable.send_replace(durable);
+        self.durable.store(durable.0, Ordering::Release);
         self.latest.send_if_modified(|l| {
             let grown = *l < latest;
             *l = (*l).max(latest);
@@ -56,7 +47,6 @@ impl Status {
         if self.failure.set(why).is_ok() {
             tracing::error!(why = self.failure.get(), "the registry cannot be written any more");
         }
-        self.durable.send_modify(|_| ());
         self.why()
     }
     /// Why nothing is written, if it has failed.

@@ -174,7 +174,7 @@ async fn the_log_is_trimmed_behind_its_slowest_consumer_and_stays_so_after_a_res
     let fixture = Fixture::new();
     let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
     let retention =
-        Retention { kept: 100, kept_for_consumers: 400, abandoned_after: 1_000, trimmed_at_once: 16 };
+        Retention { kept: 100, kept_for_consumers: 400, abandoned_after: 1_000, segment_bytes: 16 * 17 };
     let open = async || {
         let guard = DiskGuard::new(0, |_| Ok(u64::MAX));
         let options = SledOptions { cache_bytes: 1 << 20, guard, retention, clock: clock.clone() };
@@ -298,6 +298,97 @@ async fn a_commit_survives_a_crash_right_after_it() {
     }
 }
 
+/// What a power cut may leave: the redo log as it is, the rest as it was at any time since the checkpoint.
+#[tokio::test]
+async fn the_redo_log_brings_back_what_the_other_files_do_not_have_yet() {
+    let fixture = Fixture::new();
+    let registry = fixture.dir.path().join("registry");
+    let store = fixture.open().await.unwrap();
+    store.commit(put("gone", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let store = fixture.open().await.unwrap();
+    let mut snapshots = Vec::new();
+    for i in 0..30 {
+        if i % 10 == 0 {
+            let old = TempDir::new().unwrap();
+            copy(&registry, old.path());
+            snapshots.push(old);
+        }
+        store
+            .commit(Batch { changes: Some(b"x".into()), ..put(&format!("{}", i % 7), &i.to_string()) })
+            .await
+            .unwrap();
+        if i == 15 {
+            store.commit(delete("gone")).await.unwrap();
+        }
+    }
+    let all: Vec<_> = store.changes_since(Revision(0), 100).await.unwrap();
+    assert_eq!(all.len(), 30);
+    for old in snapshots {
+        let cut = TempDir::new().unwrap();
+        copy(old.path(), &cut.path().join("registry"));
+        std::fs::remove_dir_all(cut.path().join("registry/journal")).unwrap();
+        copy(&registry.join("journal"), &cut.path().join("registry/journal"));
+        for _ in 0..2 {
+            let recovered = open(cut.path(), &fixture.free).await.unwrap();
+            for i in 23..30 {
+                assert_eq!(value(&recovered, &format!("{}", i % 7)).await, Some(i.to_string()));
+            }
+            assert_eq!(value(&recovered, "gone").await, None);
+            assert_eq!(recovered.changes_since(Revision(0), 100).await.unwrap(), all);
+            recovered.commit(put("new", "1")).await.unwrap();
+            recovered.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_redo_log_than_the_rest_is_damage() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    let journal = fixture.dir.path().join("registry/journal");
+    let older = TempDir::new().unwrap();
+    copy(&journal, older.path());
+    store.commit(put("a", "2")).await.unwrap();
+    store.close().await.unwrap();
+    copy(older.path(), &journal);
+    let Err(StoreError::Corrupt(why)) = fixture.open().await else { panic!("opened") };
+    assert!(why.contains("redo log ends at revision 1") && why.contains("backup"), "{why}");
+}
+
+#[tokio::test]
+async fn what_one_reader_has_seen_of_a_commit_every_later_read_sees() {
+    let fixture = Fixture::new();
+    let store = Arc::new(fixture.open().await.unwrap());
+    let moving = |i: u64| {
+        let name = |i: u64| format!("at/{:02}", i % 64);
+        let mut batch = put(&name(i), &i.to_string());
+        batch.writes.extend(delete(&name(i + 63)).writes);
+        batch
+    };
+    store.commit(moving(0)).await.unwrap();
+    let writer = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for i in 1..2_000 {
+                store.commit(moving(i)).await.unwrap();
+            }
+        }
+    });
+    let mut newest = Revision(0);
+    while !writer.is_finished() {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let rows = store.scan(Table::Things, &KeyRange::prefix(b"at/"), 9, direction).await.unwrap();
+            let [(_, row)] = rows.as_slice() else { panic!("it is in one place at any time: {rows:?}") };
+            assert!(row.revision >= newest, "time runs backwards");
+            newest = row.revision;
+        }
+        tokio::task::yield_now().await;
+    }
+    writer.await.unwrap();
+}
+
 #[tokio::test]
 async fn directories_and_files_of_ours_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt;
@@ -308,6 +399,7 @@ async fn directories_and_files_of_ours_are_for_the_owner_only() {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     };
     assert_eq!((mode(""), mode("FORMAT"), mode("LOCK")), (0o700, 0o600, 0o600));
+    assert_eq!((mode("journal"), mode("journal/1.log"), mode("changes")), (0o700, 0o600, 0o700));
 }
 
 fn copy(from: &Path, to: &Path) {

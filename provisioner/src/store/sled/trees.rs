@@ -1,17 +1,18 @@
 //! The trees on disk. A value is the revision that wrote it (8 bytes, big endian) and the bytes.
+use super::group::Group;
 use super::home::Home;
-use super::overlay::Overlay;
-use crate::store::{Direction, Key, KeyRange, LoggedChanges, Revision, StoreError, Table, Versioned};
-use ::sled::transaction::{ConflictableTransactionError, TransactionError};
-use ::sled::{Db, IVec, Mode, Transactional, Tree};
-use std::convert::Infallible;
+use crate::store::{Direction, Key, KeyRange, Revision, StoreError, Table, Versioned};
+use ::sled::{Db, IVec, Mode, Tree};
 use std::fs::File;
-use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 /// sled lets go of its files a moment after it is dropped. The directory's own lock is held by then, so only sled's
 /// remains of this process can be in the way.
 const REMAINS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a segment of sled's log. Larger than sled's own 512 kB: fewer buffers to hand over, and less of the file is
+/// garbage.
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// One tree per table.
 pub(super) struct Trees {
@@ -28,6 +29,7 @@ impl Trees {
         let config = ::sled::Config::new()
             .path(home.engine())
             .cache_capacity(cache_bytes.max(1024 * 1024))
+            .segment_size(SEGMENT_BYTES)
             .mode(Mode::HighThroughput)
             .flush_every_ms(None);
         let until = Instant::now() + REMAINS_PATIENCE;
@@ -67,23 +69,27 @@ impl Trees {
             None => Ok(None),
         }
     }
+    /// Rows of a range, in key order or against it.
     pub(super) fn scan(
         &self,
         table: Table,
         range: &KeyRange,
-        limit: usize,
         direction: Direction,
-    ) -> Result<Vec<(Key, Versioned)>, StoreError> {
-        let row = |stored: ::sled::Result<(IVec, IVec)>| {
-            let (key, value) = stored.map_err(failed)?;
-            let value = versioned(table, &key, &value)?;
-            Ok((key.to_vec(), value))
-        };
-        let rows = self.range(table, range);
-        match direction {
-            Direction::Ascending => rows.take(limit).map(row).collect(),
-            Direction::Descending => rows.rev().take(limit).map(row).collect(),
-        }
+    ) -> impl Iterator<Item = Result<(Key, Versioned), StoreError>> + use<> {
+        let keys = (range.start.clone(), range.end.clone());
+        let mut rows = (!range.is_empty()).then(|| self.tree(table).range(keys));
+        std::iter::from_fn(move || {
+            let rows = rows.as_mut()?;
+            let row = match direction {
+                Direction::Ascending => rows.next(),
+                Direction::Descending => rows.next_back(),
+            };
+            row.map(|stored| {
+                let (key, value) = stored.map_err(failed)?;
+                let value = versioned(table, &key, &value)?;
+                Ok((key.to_vec(), value))
+            })
+        })
     }
     /// Keys with this prefix and the revision that wrote each.
     pub(super) fn revisions<'a>(
@@ -97,45 +103,19 @@ impl Trees {
             Ok((key, revision))
         })
     }
-    /// The change log after a revision, up to one.
-    pub(super) fn changes(
-        &self,
-        after: Revision,
-        up_to: Revision,
-        limit: usize,
-    ) -> Result<Vec<LoggedChanges>, StoreError> {
-        let range = KeyRange {
-            start: Bound::Excluded(after.0.to_be_bytes().to_vec()),
-            end: Bound::Included(up_to.0.to_be_bytes().to_vec()),
-        };
-        let rows = self.scan(Table::Changes, &range, limit, Direction::Ascending)?;
-        Ok(rows
-            .into_iter()
-            .map(|(_, row)| LoggedChanges { revision: row.revision, changes: row.value })
-            .collect())
-    }
-    /// Writes all of it, or, if the process dies meanwhile, all or nothing of it. Not durable before a flush.
-    pub(super) fn apply(&self, overlay: &Overlay) -> Result<(), StoreError> {
-        let (trees, writes): (Vec<&Tree>, Vec<_>) =
-            overlay.tables().map(|(table, rows)| (self.tree(table), rows)).unzip();
-        if trees.is_empty() {
-            return Ok(());
-        }
-        let applied = trees.transaction(|views| {
-            for (view, rows) in views.iter().zip(&writes) {
-                for (key, value) in *rows {
-                    match value {
-                        Some(value) => view.insert(key.as_slice(), value.as_slice())?,
-                        None => view.remove(key.as_slice())?,
-                    };
+    /// Writes all of a group. Not durable before a flush; a crash before may leave any part of it.
+    pub(super) fn apply(&self, group: &Group) -> Result<(), StoreError> {
+        for (table, rows) in group.tables() {
+            let tree = self.tree(table);
+            for (key, value) in rows {
+                match value {
+                    Some(value) => tree.insert(key, value.as_slice()),
+                    None => tree.remove(key),
                 }
+                .map_err(failed)?;
             }
-            Ok::<(), ConflictableTransactionError<Infallible>>(())
-        });
-        applied.map_err(|e| match e {
-            TransactionError::Storage(e) => failed(e),
-            TransactionError::Abort(never) => match never {},
-        })
+        }
+        Ok(())
     }
     /// Everything applied so far is on disk when it returns.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
@@ -146,15 +126,6 @@ impl Trees {
         &self.home
     }
 
-    fn range(
-        &self,
-        table: Table,
-        range: &KeyRange,
-    ) -> impl DoubleEndedIterator<Item = ::sled::Result<(IVec, IVec)>> {
-        let keys = (range.start.clone(), range.end.clone());
-        let rows = if range.is_empty() { None } else { Some(self.tree(table).range(keys)) };
-        rows.into_iter().flatten()
-    }
     #[expect(
         clippy::indexing_slicing,
         reason = "there is one tree for every table, in the order of the tables"
@@ -185,7 +156,7 @@ fn split<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<(Revision, &'
     Ok((Revision(u64::from_be_bytes(*revision)), value))
 }
 
-fn versioned(table: Table, key: &[u8], stored: &[u8]) -> Result<Versioned, StoreError> {
+pub(super) fn versioned(table: Table, key: &[u8], stored: &[u8]) -> Result<Versioned, StoreError> {
     let (revision, value) = split(table, key, stored)?;
     Ok(Versioned { revision, value: value.to_vec() })
 }

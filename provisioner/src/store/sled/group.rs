@@ -1,0 +1,211 @@
+//! What a group of commits writes: decided, but not yet in the trees and the change log.
+use super::trees::{Trees, revision_of, stored_value};
+use crate::store::{Batch, Expectation, Key, KeyRange, Revision, StoreError, Table, Write};
+use std::collections::BTreeMap;
+
+/// The rows of a table: key → stored value, or `None`: deleted.
+pub(super) type Rows = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// The writes of a group, the last one to each key, and its entries in the change log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    tables: BTreeMap<Table, Rows>,
+    changes: Vec<(Revision, Vec<u8>)>,
+}
+
+impl Group {
+    /// Do all expectations of a batch hold, over the trees and what the group has written before it?
+    pub(super) fn meets(&self, batch: &Batch, trees: &Trees) -> Result<bool, StoreError> {
+        for expectation in &batch.expectations {
+            let holds = match expectation {
+                Expectation::Revision { table, key, revision } => {
+                    self.revision(*table, key, trees)? == *revision
+                }
+                Expectation::Prefix { table, prefix, rows, newest } => {
+                    self.prefix_is(*table, prefix, *rows, *newest, trees)?
+                }
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+    /// Adds a batch's writes, as of a revision.
+    pub(super) fn write(&mut self, revision: Revision, batch: Batch) {
+        for Write { table, key, value } in batch.writes {
+            self.put(revision, table, key, value.as_deref());
+        }
+        if let Some(changes) = batch.changes {
+            self.changes.push((revision, changes));
+        }
+    }
+    pub(super) fn put(&mut self, revision: Revision, table: Table, key: Key, value: Option<&[u8]>) {
+        let value = value.map(|v| stored_value(revision, v));
+        self.tables.entry(table).or_default().insert(key, value);
+    }
+    /// All rows, by table and key.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (Table, &Rows)> {
+        self.tables.iter().map(|(table, rows)| (*table, rows))
+    }
+    /// The rows of a table, if it writes any.
+    pub(super) fn rows(&self, table: Table) -> Option<&Rows> {
+        self.tables.get(&table)
+    }
+    /// The entries of the change log, in the order of their revisions.
+    pub(super) fn changes(&self) -> &[(Revision, Vec<u8>)] {
+        &self.changes
+    }
+
+    /// As the redo log holds it: tables (name, rows (key, 0 or 1 and the value)), then changes (revision, bytes). Numbers
+    /// and lengths have 4 bytes, revisions 8, big endian.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_number(&mut bytes, self.tables.len());
+        for (table, rows) in &self.tables {
+            put_bytes(&mut bytes, table.name().as_bytes());
+            put_number(&mut bytes, rows.len());
+            for (key, value) in rows {
+                put_bytes(&mut bytes, key);
+                put_number(&mut bytes, usize::from(value.is_some()));
+                if let Some(value) = value {
+                    put_bytes(&mut bytes, value);
+                }
+            }
+        }
+        put_number(&mut bytes, self.changes.len());
+        for (revision, changes) in &self.changes {
+            bytes.extend_from_slice(&revision.0.to_be_bytes());
+            put_bytes(&mut bytes, changes);
+        }
+        bytes
+    }
+    /// Reads what `encode` wrote. `None`: that it is not.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut input = Input(bytes);
+        let mut group = Self::default();
+        for _ in 0..input.number()? {
+            let name = input.bytes()?;
+            let table = *Table::ALL.iter().find(|table| table.name().as_bytes() == name)?;
+            let rows = group.tables.entry(table).or_default();
+            for _ in 0..input.number()? {
+                let key = input.bytes()?.to_vec();
+                let value = match input.number()? {
+                    0 => None,
+                    1 => Some(input.bytes()?.to_vec()),
+                    _ => return None,
+                };
+                rows.insert(key, value);
+            }
+        }
+        for _ in 0..input.number()? {
+            let revision = Revision(u64::from_be_bytes(*input.take::<8>()?));
+            group.changes.push((revision, input.bytes()?.to_vec()));
+        }
+        input.0.is_empty().then_some(group)
+    }
+
+    fn revision(&self, table: Table, key: &[u8], trees: &Trees) -> Result<Option<Revision>, StoreError> {
+        match self.rows(table).and_then(|rows| rows.get(key)) {
+            Some(Some(stored)) => revision_of(table, key, stored).map(Some),
+            Some(None) => Ok(None),
+            None => trees.revision(table, key),
+        }
+    }
+    /// Scans no further than it takes to know.
+    fn prefix_is(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        expected: usize,
+        newest: Revision,
+        trees: &Trees,
+    ) -> Result<bool, StoreError> {
+        let written = self.rows(table);
+        let mut rows = 0;
+        if let Some(written) = written {
+            let range = KeyRange::prefix(prefix);
+            for (key, value) in written.range((range.start, range.end)) {
+                let Some(stored) = value else { continue };
+                rows += 1;
+                if rows > expected || revision_of(table, key, stored)? > newest {
+                    return Ok(false);
+                }
+            }
+        }
+        for row in trees.revisions(table, prefix) {
+            let (key, revision) = row?;
+            if written.is_some_and(|w| w.contains_key(key.as_ref())) {
+                continue;
+            }
+            rows += 1;
+            if rows > expected || revision > newest {
+                return Ok(false);
+            }
+        }
+        Ok(rows == expected)
+    }
+}
+
+/// A group is bounded far below 4 GiB; the entry that holds it is refused beyond that.
+fn put_number(bytes: &mut Vec<u8>, number: usize) {
+    bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+}
+fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
+    put_number(bytes, value.len());
+    bytes.extend_from_slice(value);
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(taken)
+    }
+    fn number(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_be_bytes(*self.take::<4>()?)).ok()
+    }
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.number()?;
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_is_read_as_it_was_written(
+            rows in prop::collection::vec(
+                (prop::sample::select(Table::ALL), bytes(), prop::option::of(bytes()), any::<u64>()),
+                0..20
+            ),
+            changes in prop::collection::vec((any::<u64>().prop_map(Revision), bytes()), 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut group = Group { changes, ..Group::default() };
+            for (table, key, value, revision) in rows {
+                group.put(Revision(revision), table, key, value.as_deref());
+            }
+            let encoded = group.encode();
+            prop_assert_eq!(Group::decode(&encoded[..cut.index(encoded.len())]), None);
+            prop_assert_eq!(Group::decode(&encoded), Some(group));
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Group::decode(&bytes);
+        }
+    }
+}
