@@ -61,26 +61,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(record: &T) -> Result<Vec<u8>, Store
 
 /// Reads what [`encode`] wrote; an unknown version or member is an error that names table and key.
 pub(crate) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
-    decode_from(table.name(), key, bytes)
-}
-
-/// The same for what lies in another place than a table.
-pub(crate) fn decode_from<T: DeserializeOwned>(
-    place: &str,
-    key: &[u8],
-    bytes: &[u8],
-) -> Result<T, StoreError> {
     let record = match bytes.strip_prefix(HEAD).and_then(|b| b.strip_suffix(b"}")) {
         Some(record) => record,
-        None => any_format(place, key, bytes)?,
+        None => any_format(table, key, bytes)?,
     };
-    serde_json::from_slice(record).map_err(|e| damaged(place, key, &e.to_string()))
+    serde_json::from_slice(record).map_err(|e| damaged(table, key, &e.to_string()))
 }
 
 const HEAD: &[u8] = br#"{"v":1,"r":"#;
 
 /// The envelope spelled in another way, or of another version.
-fn any_format<'a>(place: &str, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+fn any_format<'a>(table: Table, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
     #[derive(serde::Deserialize)]
     struct Envelope<'a> {
         v: u64,
@@ -88,23 +79,25 @@ fn any_format<'a>(place: &str, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], 
         r: &'a RawValue,
     }
     let envelope: Envelope<'a> =
-        serde_json::from_slice(bytes).map_err(|e| damaged(place, key, &e.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|e| damaged(table, key, &e.to_string()))?;
     if envelope.v != FORMAT_VERSION {
         return Err(StoreError::Corrupt(format!(
-            "the record with key \"{}\" in the registry's {place:?} has format version {}, this program reads \
+            "the record with key \"{}\" in the registry's table {:?} has format version {}, this program reads \
              version {FORMAT_VERSION}: it was written by a newer program; use that one",
             key.escape_ascii(),
+            table.name(),
             envelope.v
         )));
     }
     Ok(envelope.r.get().as_bytes())
 }
 
-fn damaged(place: &str, key: &[u8], why: &str) -> StoreError {
+fn damaged(table: Table, key: &[u8], why: &str) -> StoreError {
     StoreError::Corrupt(format!(
-        "the record with key \"{}\" in the registry's {place:?} cannot be read: {why}; it was written by another \
+        "the record with key \"{}\" in the registry's table {:?} cannot be read: {why}; it was written by another \
          program or is damaged: restore a backup, or delete the resource and create it again",
         key.escape_ascii(),
+        table.name()
     ))
 }
 

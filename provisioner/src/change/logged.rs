@@ -6,7 +6,7 @@ use crate::names::{
     AttributeName, AttributeValue, BillingGroupName, ThingGroupName, ThingName, ThingTypeName,
 };
 use crate::records::{PropagatingAttribute, ThingGroupRecord, ThingRecord, ThingTypeRecord};
-use crate::store::{LoggedChanges, StoreError, Table};
+use crate::store::{LoggedChanges, StoreError};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -42,8 +42,7 @@ pub(crate) fn decode_changes(
     let revision = logged.revision;
     let damaged = |why: &str| {
         StoreError::Corrupt(format!(
-            "the changes of commit {revision} in the registry's table {:?} cannot be read: {why}",
-            Table::Changes.name()
+            "the changes of commit {revision} in the registry's change log cannot be read: {why}"
         ))
     };
     let encoded = match logged.changes.split_first() {
