@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Names the ARNs: `arn:aws:iot:<region>:<account>:`.
+/// Names the ARNs: `arn:aws:iot:<region>:<account>:`. With the region [`Scope::ANY_REGION`] the region in the resources of
+/// policies does not count: they match as if every region were this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Scope {
@@ -11,6 +12,9 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Stands for every region.
+    pub const ANY_REGION: &str = "any";
+
     /// `arn:aws:iot:<region>:<account>:`.
     pub(crate) fn arn_prefix(&self) -> String {
         format!("arn:aws:iot:{}:{}:", self.region, self.account)

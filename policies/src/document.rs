@@ -165,7 +165,10 @@ impl Rule {
     /// The resources after substitution. `None` if unresolved variables keep the statement from applying at all:
     /// in every pattern of `Resource`, or in one of `NotResource`.
     pub(crate) fn patterns(&self, values: &Values) -> Option<Vec<Pattern>> {
-        let patterns = self.resources.iter().map(|template| template.pattern(values));
+        let patterns = self.resources.iter().map(|template| {
+            let pattern = template.pattern(values)?;
+            Ok(if values.any_region() { pattern.of_any_region() } else { pattern })
+        });
         if self.inverted {
             return patterns.collect::<Result<_, Unresolved>>().ok();
         }

@@ -5,6 +5,7 @@
 //!
 //! Cost of a match: linear in text and pattern as long as no `?` stands between two literal pieces after a `*`;
 //! with such a `?`, at most text times pattern. There is no recursion, and nothing is allocated.
+use crate::Scope;
 use memchr::{memchr, memmem, memrchr};
 use std::fmt::{self, Write as _};
 
@@ -12,6 +13,8 @@ use std::fmt::{self, Write as _};
 const ANY: u8 = 0xFF;
 /// Stands for `?`.
 const ONE: u8 = 0xFE;
+/// What stands before the region of a resource.
+const SERVICE: &[u8] = b"arn:aws:iot:";
 
 /// A pattern that owns its text. Displayed as it is written in a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +49,19 @@ impl Pattern {
 
     pub(crate) fn push_one(&mut self) {
         self.0.push(ONE);
+    }
+
+    /// The pattern of an ARN, made to match the resources of [`Scope::ANY_REGION`](crate::Scope::ANY_REGION) where it
+    /// matches those of some region.
+    pub(crate) fn of_any_region(self) -> Self {
+        let Some(rest) = self.0.strip_prefix(SERVICE) else { return self };
+        // `*` may reach beyond the region, so it stays, and what it stands beside in the region goes.
+        let end = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
+        let Some((region, rest)) = rest.split_at_checked(end).filter(|(region, _)| !region.is_empty()) else {
+            return self;
+        };
+        let any = if region.contains(&ANY) { &[ANY][..] } else { Scope::ANY_REGION.as_bytes() };
+        Self([SERVICE, any, rest].concat())
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

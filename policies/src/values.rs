@@ -1,6 +1,6 @@
 //! The values that variables and condition keys have on one connection.
-use crate::Context;
 use crate::key::{CERTIFICATE_FIELDS, Key, Pick};
+use crate::{Context, Scope};
 use std::fmt;
 
 /// Most values of one certificate field that count (`spec/policies.md` section 5).
@@ -12,7 +12,10 @@ const UNSAFE: [char; 5] = ['*', '?', '+', '#', '$'];
 
 /// The values of the keys that some documents mention, in the order of the keys.
 #[derive(Debug, Default)]
-pub(crate) struct Values(Box<[(Key, Resolved)]>);
+pub(crate) struct Values {
+    known: Box<[(Key, Resolved)]>,
+    any_region: bool,
+}
 
 /// All values of a key, in order.
 type Resolved = Result<Box<[Box<str>]>, Missing>;
@@ -27,7 +30,14 @@ impl Values {
         let mut keys: Vec<&Key> = keys.collect();
         keys.sort_unstable();
         keys.dedup();
-        Self(keys.into_iter().map(|key| (key.clone(), resolve(key, context, arn_prefix))).collect())
+        let known = keys.into_iter().map(|key| (key.clone(), resolve(key, context, arn_prefix))).collect();
+        let region = arn_prefix.split(':').nth(3);
+        Self { known, any_region: region == Some(Scope::ANY_REGION) }
+    }
+
+    /// Are resources of every region meant?
+    pub(crate) fn any_region(&self) -> bool {
+        self.any_region
     }
 
     /// All values of a key, as conditions see them. The keys of CONNECT have none otherwise.
@@ -35,7 +45,8 @@ impl Values {
         if !connecting && matches!(key, Key::ConnectAttributes | Key::LastWillTopic) {
             return Err(Missing::NotConnecting);
         }
-        match self.0.binary_search_by(|(known, _)| known.cmp(key)).ok().and_then(|at| self.0.get(at)) {
+        let known = &self.known;
+        match known.binary_search_by(|(known, _)| known.cmp(key)).ok().and_then(|at| known.get(at)) {
             Some((_, Ok(values))) => Ok(values),
             Some((_, Err(missing))) => Err(*missing),
             None => Err(Missing::Unknown),
