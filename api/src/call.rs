@@ -18,6 +18,8 @@ use crate::text::Text;
 pub(crate) struct Call {
     shared: Arc<Shared>,
     operation: &'static str,
+    /// That the caller signed for.
+    region: String,
     labels: Vec<(&'static str, String)>,
     query: HashMap<String, String>,
     headers: HeaderMap,
@@ -29,6 +31,7 @@ impl Call {
     pub fn decode(
         shared: Arc<Shared>,
         found: &Match<'_>,
+        region: String,
         parts: Parts,
         body: &Bytes,
     ) -> Result<Self, ApiError> {
@@ -40,6 +43,7 @@ impl Call {
         Ok(Self {
             shared,
             operation: found.route.operation,
+            region,
             labels,
             query: decode_query(parts.uri.query().unwrap_or_default())?,
             headers: parts.headers,
@@ -62,6 +66,28 @@ impl Call {
     /// The registry.
     pub fn registry(&self) -> &Registry {
         self.shared.provisioner.registry()
+    }
+
+    /// The region that the caller signed for, and reads ARNs of.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// All inputs in the path, decoded.
+    pub fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.labels.iter().map(|(name, text)| (*name, text.as_str()))
+    }
+    /// An input in the query, as it is.
+    pub fn raw_query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+    /// An input in the JSON body, as it is.
+    pub fn raw_member(&self, name: &str) -> Option<&Value> {
+        self.body.get(name)
+    }
+    /// A header, if it is ASCII text.
+    pub fn raw_header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// An input in the path.

@@ -2,7 +2,7 @@
 //! (`spec/control-plane.md` section 1).
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use jitp_provisioner::RegistryError;
+use jitp_provisioner::{ANY_REGION, RegistryError, Right, Role};
 use serde::Serialize;
 
 /// The header that carries the exception's name.
@@ -69,6 +69,26 @@ impl ApiError {
     pub fn not_configured(message: impl Into<String>) -> Self {
         Self::new("NotConfiguredException", StatusCode::NOT_FOUND, message)
     }
+    /// The signature is right, but its key has been deactivated.
+    pub fn inactive_key(id: &str) -> Self {
+        let message = format!("the access key {id} is inactive: an administrator can activate it");
+        Self::new("UnrecognizedClientException", StatusCode::FORBIDDEN, message)
+    }
+    /// The caller's key lacks the right that the operation needs.
+    pub fn access_denied(key: &str, role: Role, operation: &str, right: Right) -> Self {
+        let message = format!(
+            "the access key {key} has the role {role:?}, which lacks the right {right:?} that the operation {operation} \
+             needs",
+            role = role.to_string(),
+            right = right.to_string(),
+        );
+        Self::new("AccessDeniedException", StatusCode::FORBIDDEN, message)
+    }
+    /// The caller's key has as many calls under way as it may.
+    pub fn too_many_calls(most: usize) -> Self {
+        let message = format!("this access key has {most} calls under way, as many as it may: try again");
+        Self::new("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, message)
+    }
     /// The client took too long to send the request.
     pub fn request_timeout() -> Self {
         Self::new(
@@ -95,6 +115,15 @@ impl ApiError {
     /// The exception's name.
     pub fn exception(&self) -> &'static str {
         self.exception
+    }
+
+    /// For a caller of this region, where any region is served: an ARN in it is then one of the caller's.
+    pub fn for_region(mut self, region: &str) -> Self {
+        if let Some(resource) = &mut self.resource {
+            let own = |prefix: &str| format!("arn:aws:iot:{prefix}:");
+            resource.arn = resource.arn.replacen(&own(ANY_REGION), &own(region), 1);
+        }
+        self
     }
 
     /// As HTTP.

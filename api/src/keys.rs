@@ -1,7 +1,10 @@
 //! Who may call.
 use std::str::FromStr;
 
+use jitp_provisioner::{AccessKeyStatus, Registry, Role};
 use scratchstack_aws_signature::KSecretKey;
+
+use crate::error::ApiError;
 
 /// The longest secret that can be verified, in bytes. AWS's own have exactly this length.
 const LONGEST_SECRET: usize = 40;
@@ -20,7 +23,7 @@ impl std::fmt::Debug for AccessKey {
     }
 }
 
-/// The keys that the API accepts.
+/// The keys that the API accepts beside the stored ones. They may do everything.
 #[derive(Debug, Clone, Default)]
 pub struct AccessKeys(pub Vec<AccessKey>);
 
@@ -28,8 +31,7 @@ impl AccessKeys {
     /// Says what is wrong with the first key that cannot work. Never shows a secret.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (index, key) in self.0.iter().enumerate() {
-            let legal = |c: char| c.is_ascii_graphic() && !"/,=".contains(c);
-            if !(1..=128).contains(&key.id.len()) || !key.id.chars().all(legal) {
+            if !is_legal_id(&key.id) {
                 return Err(format!(
                     "the access key id {:?} is not 1 to 128 printable ASCII characters without / , =",
                     key.id.chars().take(128).collect::<String>()
@@ -45,15 +47,49 @@ impl AccessKeys {
         Ok(())
     }
 
-    /// The secret of a key, ready for key derivation.
-    pub(crate) fn secret(&self, id: &str) -> Option<KSecretKey> {
-        let key = self.0.iter().find(|key| key.id == id)?;
-        // The library takes secrets of exactly 40 bytes. HMAC pads a short key with zeros itself, so that a secret
-        // padded with zeros up to there yields the same signatures.
-        let zeros = "\0".repeat(LONGEST_SECRET.saturating_sub(key.secret.len()));
-        let padded = zeroize::Zeroizing::new(format!("{}{zeros}", key.secret.as_str()));
-        KSecretKey::from_str(&padded).ok()
+    /// The key with this id: one of these, which may do everything, or a stored one.
+    pub(crate) async fn find(&self, registry: &Registry, id: &str) -> Result<Option<KnownKey>, ApiError> {
+        if let Some(own) = self.0.iter().find(|key| key.id == id) {
+            return Ok(signing_secret(&own.secret).map(|secret| KnownKey {
+                id: id.to_string(),
+                role: Role::Admin,
+                active: true,
+                secret,
+            }));
+        }
+        if !is_legal_id(id) {
+            return Ok(None);
+        }
+        let Some(stored) = registry.access_key(id).await? else { return Ok(None) };
+        Ok(signing_secret(stored.secret.expose()).map(|secret| KnownKey {
+            id: stored.id,
+            role: stored.role,
+            active: stored.status == AccessKeyStatus::Active,
+            secret,
+        }))
     }
+}
+
+/// A key that the API knows, ready to verify with.
+pub(crate) struct KnownKey {
+    pub id: String,
+    pub role: Role,
+    pub active: bool,
+    pub secret: KSecretKey,
+}
+
+fn is_legal_id(id: &str) -> bool {
+    let legal = |c: char| c.is_ascii_graphic() && !"/,=".contains(c);
+    (1..=128).contains(&id.len()) && id.chars().all(legal)
+}
+
+/// A secret, ready for key derivation. `None`: it is longer than 40 bytes.
+pub(crate) fn signing_secret(secret: &str) -> Option<KSecretKey> {
+    // The library takes secrets of exactly 40 bytes. HMAC pads a short key with zeros itself, so that a secret padded
+    // with zeros up to there yields the same signatures.
+    let zeros = "\0".repeat(LONGEST_SECRET.saturating_sub(secret.len()));
+    let padded = zeroize::Zeroizing::new(format!("{secret}{zeros}"));
+    KSecretKey::from_str(&padded).ok()
 }
 
 #[cfg(test)]
@@ -88,9 +124,9 @@ mod tests {
     #[test]
     fn secrets_shorter_than_those_of_aws_and_with_letters_beyond_ascii_work() {
         for secret in ["s", "tést", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"] {
-            assert!(keys(&[("A", secret)]).secret("A").is_some(), "{secret}");
+            assert!(signing_secret(secret).is_some(), "{secret}");
         }
-        assert!(keys(&[("A", "s")]).secret("B").is_none());
+        assert!(signing_secret(&"x".repeat(41)).is_none());
     }
 
     #[test]

@@ -13,13 +13,18 @@
 //! | `GET /jitp/v1/ca-certificates/{id}/budget` | yes | `usedRuns`; `totalRuns` and `runsPerSecond` where they are limited, and `runsPerSecondInForce` (0: unlimited) |
 //! | `PATCH /jitp/v1/ca-certificates/{id}/budget` | yes | the same after the change: `totalRuns`, `runsPerSecond`; `null` lifts a limit |
 //! | `GET /jitp/v1/operations` | yes | every operation that is answered here: `operation`, `method`, `path`, `right` |
+//! | `GET /jitp/v1/audit`, `GET /jitp/v1/audit/tail` | yes | the calls that changed something, or tried to; like attempts, with the filters `accessKeyId`, `operation`, `since` |
+//! | `POST`, `GET /jitp/v1/keys`, `PATCH`, `DELETE /jitp/v1/keys/{accessKeyId}` | yes, by an admin | access keys: create with `role` and `description`, list, set `status`, delete |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 
+mod audited;
 mod call;
 mod error;
 mod health;
+mod in_flight;
 mod keys;
+mod limits;
 mod object;
 mod operations;
 mod page;
@@ -30,7 +35,10 @@ mod server;
 mod service;
 mod signature;
 mod text;
+mod tls;
 
 pub use keys::{AccessKey, AccessKeys};
+pub use limits::Limits;
 pub use operations::{OperationRoute, operations};
 pub use server::{Api, Config};
+pub use tls::Tls;

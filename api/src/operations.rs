@@ -2,7 +2,9 @@
 use crate::route::Route;
 use jitp_provisioner::Right;
 
+mod access_keys;
 mod attempts;
+mod audit;
 mod authorization;
 mod billing_groups;
 mod ca_budgets;
@@ -145,6 +147,12 @@ routes! {
 
     GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
     GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
+    GET    Read       "/jitp/v1/audit" ListAudit audit::list;
+    GET    Read       "/jitp/v1/audit/tail" TailAudit audit::tail;
+    POST   Administer "/jitp/v1/keys" CreateAccessKey access_keys::create;
+    GET    Administer "/jitp/v1/keys" ListAccessKeys access_keys::list;
+    PATCH  Administer "/jitp/v1/keys/{accessKeyId}" UpdateAccessKey access_keys::update;
+    DELETE Administer "/jitp/v1/keys/{accessKeyId}" DeleteAccessKey access_keys::delete;
     POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
     GET    Read       "/jitp/v1/ca-certificates/{caCertificateId}/budget" GetCaBudget ca_budgets::get;
     PATCH  Administer "/jitp/v1/ca-certificates/{caCertificateId}/budget" UpdateCaBudget ca_budgets::update;
@@ -193,10 +201,16 @@ mod tests {
         for route in ROUTES {
             let changes = route.method != "GET" && !READING_POSTS.contains(&route.operation);
             let name = route.operation;
-            assert_eq!(changes, route.right != Right::Read, "{name}");
-            let guarded = ["CACertificate", "CaBudget", "RegistrationCode", "AccessKey"];
-            let guarded = guarded.iter().any(|part| name.contains(part));
-            assert_eq!(changes && guarded, route.right == Right::Administer, "{name}");
+            assert_eq!(changes, route.changes(), "{name}");
+            let guarded = ["CACertificate", "CaBudget", "RegistrationCode"];
+            let guarded = changes && guarded.iter().any(|part| name.contains(part));
+            // Who may call is for administrators to know as well.
+            let expected = match (guarded || name.contains("AccessKey"), changes) {
+                (true, _) => Right::Administer,
+                (false, true) => Right::Operate,
+                (false, false) => Right::Read,
+            };
+            assert_eq!(route.right, expected, "{name}");
         }
     }
 }

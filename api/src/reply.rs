@@ -1,5 +1,6 @@
 //! What an operation answers.
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
@@ -30,6 +31,20 @@ impl Reply {
             tracing::error!(%error, "a reply could not be written as JSON");
             ApiError::internal()
         })
+    }
+    /// Holds something until the reply has been sent, or the caller has gone.
+    pub fn holding(self, held: impl Send + 'static) -> Self {
+        match self {
+            // It is sent from memory.
+            Self::Json(json) => Self::Json(json),
+            Self::Lines(lines) => {
+                let chunks = lines.into_data_stream().map(move |chunk| {
+                    let _ = &held;
+                    chunk
+                });
+                Self::Lines(Body::from_stream(chunks))
+            }
+        }
     }
     /// As HTTP.
     pub fn into_response(self) -> Response<Body> {

@@ -1,7 +1,7 @@
 //! ARNs in and out: targets and principals that callers name, and the ARNs in replies.
 use jitp_provisioner::names::{CertificateId, ThingGroupName};
 use jitp_provisioner::records::PolicyTarget;
-use jitp_provisioner::{Arn, ResourceKind};
+use jitp_provisioner::{ANY_REGION, Arn, ResourceKind};
 use serde::Deserialize;
 use serde::de::Error as _;
 
@@ -26,7 +26,8 @@ impl<'de> Deserialize<'de> for ArnInput {
 impl Call {
     /// The ARN of a resource, for a reply.
     pub fn arn(&self, kind: ResourceKind, name: impl ToString) -> String {
-        self.registry().arn(kind, &name.to_string()).to_string()
+        let arn = self.registry().arn(kind, &name.to_string());
+        Arn { region: self.region().into(), ..arn }.to_string()
     }
     /// The ARN of what a policy is attached to, for a reply.
     pub fn target_arn(&self, target: &PolicyTarget) -> String {
@@ -95,10 +96,10 @@ impl Call {
         }
     }
 
-    /// The ARN, if it is of this account and region.
+    /// The ARN, if it is of this account and region, or of any region where any is served.
     fn own(&self, member: &str, ArnInput(arn): ArnInput) -> Result<Arn, ApiError> {
         let (account, region) = (self.registry().account(), self.registry().region());
-        if arn.account != account || arn.region != region {
+        if arn.account != account || region != ANY_REGION && arn.region != region {
             let why = format_args!("{arn} is not of this account and region ({account}, {region})");
             return Err(ApiError::invalid(member, why));
         }

@@ -23,6 +23,13 @@ pub(crate) struct Route {
     pub run: for<'a> fn(&'a Call) -> Running<'a>,
 }
 
+impl Route {
+    /// Does the operation change anything? What it does is then audited.
+    pub fn changes(&self) -> bool {
+        self.method != "GET" && self.right != Right::Read
+    }
+}
+
 /// All routes, indexed.
 pub(crate) struct Routes {
     /// By method, first segment and number of segments; the most literal first.

@@ -1,7 +1,7 @@
 //! Starting and stopping the API.
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jitp_provisioner::Provisioner;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::AccessKeys;
+use crate::in_flight::InFlight;
+use crate::limits::Limits;
 use crate::service::{Service, Shared};
+use crate::tls::Tls;
 
-/// Connections at one time; further ones wait to be accepted.
-const CONNECTIONS: usize = 1024;
-/// For the headers of a request to arrive, and for a connection without a request to stay open.
-const HEADER_DEADLINE: Duration = Duration::from_secs(60);
-/// The largest request line and headers, in bytes.
-const LARGEST_HEADER: usize = 64 * 1024;
 /// Before accepting again after accepting failed (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,8 +31,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Who may call.
+    /// HTTPS with this certificate; `None`: HTTP.
+    pub tls: Option<Tls>,
+    /// Who may call beside those whose keys are stored in the registry.
     pub keys: AccessKeys,
+    /// Bounds of requests and connections.
+    pub limits: Limits,
     /// What DescribeEndpoint answers: host, or `host:port` where the port is not 8883.
     pub endpoint: String,
     /// Renders `GET /metrics` (Prometheus text); `None`: 404.
@@ -49,20 +52,25 @@ pub struct Api {
 
 impl Api {
     /// Binds and serves until [`Api::shutdown`]. Fails when the address cannot be bound, or with
-    /// [`io::ErrorKind::InvalidInput`] when an access key cannot work.
+    /// [`io::ErrorKind::InvalidInput`] when an access key or the certificate cannot work.
     pub async fn start(config: Config, provisioner: Provisioner) -> io::Result<Self> {
         config.keys.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+        let tls = config.tls.as_ref().map(Tls::acceptor).transpose()?;
+        let limits = config.limits.sane();
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
         let service = Service::new(Shared {
             provisioner,
             keys: config.keys,
+            limits,
+            in_flight: InFlight::new(limits.in_flight_per_key),
             endpoint: config.endpoint,
             metrics: config.metrics,
             stopping: stopping.clone(),
         });
-        let accepting = tokio::spawn(accept(listener, service, stopping));
+        let door = Door { tls, limits, service, stopping };
+        let accepting = tokio::spawn(accept(listener, door));
         Ok(Self { address, stop, accepting })
     }
     /// The bound address, with the real port.
@@ -85,17 +93,26 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: TcpListener, service: Service, mut stopping: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+/// What every connection gets.
+#[derive(Clone)]
+struct Door {
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    service: Service,
+    stopping: watch::Receiver<bool>,
+}
+
+async fn accept(listener: TcpListener, mut door: Door) {
+    let room = Arc::new(Semaphore::new(door.limits.connections));
     // Owned here, so that aborting this task ends every connection.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = stopped(&mut stopping) => break,
+            () = stopped(&mut door.stopping) => break,
             Some(_) = connections.join_next() => {}
             accepted = accept_one(&listener, &room) => match accepted {
-                Ok((stream, permit)) => {
-                    connections.spawn(serve(stream, permit, service.clone(), stopping.clone()));
+                Ok((stream, source, permit)) => {
+                    connections.spawn(welcome(stream, source, permit, door.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the API could not accept a connection");
@@ -111,28 +128,38 @@ async fn accept(listener: TcpListener, service: Service, mut stopping: watch::Re
 async fn accept_one(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, source) = listener.accept().await?;
+    Ok((stream, source.ip(), permit))
 }
 
-async fn serve(
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-    service: Service,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn welcome(stream: TcpStream, source: IpAddr, _permit: OwnedSemaphorePermit, mut door: Door) {
     let _ = stream.set_nodelay(true);
+    let Some(acceptor) = door.tls.take() else { return serve(stream, source, door).await };
+    let handshake = tokio::time::timeout(door.limits.handshake_deadline, acceptor.accept(stream));
+    let mut stopping = door.stopping.clone();
+    tokio::select! {
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => serve(stream, source, door).await,
+            Ok(Err(error)) => tracing::debug!(%error, %source, "a TLS handshake with the API failed"),
+            Err(_) => tracing::debug!(%source, "a TLS handshake with the API took too long"),
+        },
+        () = stopped(&mut stopping) => {}
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, source: IpAddr, door: Door) {
+    let Door { tls: _, limits, service, mut stopping } = door;
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let service = service.clone();
-        async move { Ok::<_, Infallible>(service.answer(request.map(Body::new)).await) }
+        async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), source).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(LARGEST_HEADER)
+            .header_read_timeout(limits.header_deadline)
+            .max_buf_size(limits.header_bytes)
             .serve_connection(TokioIo::new(stream), answer)
     );
     let ended = tokio::select! {

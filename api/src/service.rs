@@ -1,7 +1,9 @@
-//! From an HTTP request to a reply: find the operation, read the body, verify the signature, run, answer.
+//! From an HTTP request to a reply: find the operation, read the body, verify the signature, ask for the right, run,
+//! audit, answer.
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,29 +11,33 @@ use axum::extract::State;
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jitp_provisioner::Provisioner;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
+use crate::audited::Audited;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::keys::AccessKeys;
+use crate::in_flight::{InFlight, Place};
+use crate::keys::{AccessKeys, KnownKey};
+use crate::limits::Limits;
 use crate::operations::ROUTES;
-use crate::route::{Match, Routes};
+use crate::reply::Reply;
+use crate::route::{Match, Route, Routes};
 use crate::{health, signature};
 
-/// The largest body of a request, in bytes.
-const LARGEST_BODY: usize = 1024 * 1024;
-/// From the end of a request's headers to the end of its body.
-const BODY_DEADLINE: Duration = Duration::from_secs(20);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// What all requests share.
 pub(crate) struct Shared {
     pub provisioner: Provisioner,
     pub keys: AccessKeys,
+    pub limits: Limits,
+    pub in_flight: InFlight,
     pub endpoint: String,
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Turns true, or closes, when the API stops: replies without an end then end.
@@ -62,23 +68,30 @@ impl Service {
     }
 
     /// Never fails and never panics; every reply carries a request id.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn answer(&self, mut request: Request<Body>, source: IpAddr) -> Response<Body> {
         let id = uuid::Uuid::new_v4().to_string();
+        request.extensions_mut().insert(Origin { source, request_id: id.clone() });
         let answer = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
-        let mut response =
-            match tracing::Instrument::instrument(answer, tracing::info_span!("api", request = %id)).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(_) => {
-                    tracing::error!(request = %id, "an operation of the API panicked");
-                    ApiError::internal().into_response()
-                }
-            };
+        let mut response = match answer.instrument(tracing::info_span!("api", request = %id)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                tracing::error!(request = %id, "an operation of the API panicked");
+                ApiError::internal().into_response()
+            }
+        };
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         response
     }
+}
+
+/// Where a request came from and how its reply is found again: put on it by the server.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub source: IpAddr,
+    pub request_id: String,
 }
 
 async fn answer_operation(
@@ -94,8 +107,8 @@ async fn answer_operation(
         return ApiError::unknown_operation(&method, &path).into_response();
     };
     let operation = found.route.operation;
-    let (response, failure) = match run(shared, &found, request).await {
-        Ok(response) => (response, None),
+    let (response, failure) = match run(shared, &found, request, started).await {
+        Ok(reply) => (reply.into_response(), None),
         Err(error) => (error.clone().into_response(), Some(error)),
     };
     let status = response.status();
@@ -116,23 +129,111 @@ async fn run(
     shared: Arc<Shared>,
     found: &Match<'_>,
     request: Request<Body>,
-) -> Result<Response<Body>, ApiError> {
+    started: Instant,
+) -> Result<Reply, ApiError> {
     let (parts, body) = request.into_parts();
-    let body = read(body).await?;
-    let now = shared.provisioner.clock().now();
-    let region = shared.provisioner.registry().region();
-    let caller = signature::verify(&shared.keys, region, now, &parts, &body).await?;
-    tracing::debug!(access_key = caller.access_key_id, "verified");
-    let call = Call::decode(shared, found, parts, &body)?;
-    Ok((found.route.run)(&call).await?.into_response())
+    let body = read(body, &shared.limits).await?;
+    let Caller { key, region } = authenticate(&shared, &parts, &body).await?;
+    let most = shared.in_flight.most();
+    let place = shared.in_flight.enter(&key.id).ok_or_else(|| ApiError::too_many_calls(most))?;
+
+    let route = found.route;
+    let permitted = match key.role.allows(route.right) {
+        true => Ok(()),
+        false => Err(ApiError::access_denied(&key.id, key.role, route.operation, route.right)),
+    };
+    let origin = parts.extensions.get::<Origin>().cloned();
+    let call = Call::decode(Arc::clone(&shared), found, region, parts, &body);
+    if !route.changes() {
+        permitted?;
+        let call = call?;
+        let reply = (route.run)(&call).await.map_err(|error| error.for_region(call.region()))?;
+        return Ok(reply.holding(place));
+    }
+    let change = Change { route, key: key.id, origin, permitted, call, started, shared, _place: place };
+    // In a task of its own: a caller that goes away must not keep what it did out of the audit log.
+    let done = tokio::spawn(change.run_audited().in_current_span()).await;
+    done.unwrap_or_else(|_| Err(ApiError::internal()))
 }
 
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(body, LARGEST_BODY).collect();
-    match tokio::time::timeout(BODY_DEADLINE, whole).await {
+/// Who calls, from where in AWS's world.
+struct Caller {
+    key: KnownKey,
+    region: String,
+}
+
+async fn authenticate(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Caller, ApiError> {
+    let registry = shared.provisioner.registry();
+    let signed = signature::read(parts, registry.region(), shared.provisioner.clock().now())?;
+    let key = shared.keys.find(registry, signed.access_key_id()).await?;
+    let key = key.ok_or_else(ApiError::unrecognized_client)?;
+    signed.check(&key.secret, parts, body).await?;
+    if !key.active {
+        return Err(ApiError::inactive_key(&key.id));
+    }
+    tracing::debug!(access_key = key.id, "verified");
+    Ok(Caller { key, region: signed.region().to_string() })
+}
+
+/// A call that may change something.
+struct Change {
+    shared: Arc<Shared>,
+    route: &'static Route,
+    key: String,
+    origin: Option<Origin>,
+    permitted: Result<(), ApiError>,
+    call: Result<Call, ApiError>,
+    started: Instant,
+    _place: Place,
+}
+
+impl Change {
+    /// Runs it and enters it into the audit log; answers after that entry is durable.
+    async fn run_audited(self) -> Result<Reply, ApiError> {
+        let (source, request_id) = match &self.origin {
+            Some(origin) => (Some(origin.source), origin.request_id.as_str()),
+            None => (None, ""),
+        };
+        let mut audited = Audited::begin(&self.key, self.route.operation, source, request_id);
+        if let Ok(call) = &self.call {
+            audited.read_call(call);
+        }
+        let result = self.run().await;
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let entered = self.shared.provisioner.audit().enter(audited.end(&result, micros)).await;
+        match (entered, result) {
+            (Err(error), Ok(_)) => {
+                tracing::error!(%error, operation = self.route.operation, "a call was done but could not be audited");
+                Err(error.into())
+            }
+            (Err(error), Err(failure)) => {
+                tracing::warn!(%error, operation = self.route.operation, "a refused call could not be audited");
+                Err(failure)
+            }
+            (Ok(()), result) => result,
+        }
+    }
+
+    async fn run(&self) -> Result<Reply, ApiError> {
+        self.permitted.clone()?;
+        let call = self.call.as_ref().map_err(ApiError::clone)?;
+        match AssertUnwindSafe((self.route.run)(call)).catch_unwind().await {
+            Ok(result) => result.map_err(|error| error.for_region(call.region())),
+            Err(_) => {
+                tracing::error!(operation = self.route.operation, "an operation of the API panicked");
+                Err(ApiError::internal())
+            }
+        }
+    }
+}
+
+async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    let whole = Limited::new(body, limits.body_bytes).collect();
+    match tokio::time::timeout(limits.body_deadline, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::invalid_request(format!("the body is larger than {LARGEST_BODY} bytes")))
+            let most = limits.body_bytes;
+            Err(ApiError::invalid_request(format!("the body is larger than {most} bytes")))
         }
         Ok(Err(_)) => Err(ApiError::invalid_request("the body could not be read to its end")),
         Err(_) => Err(ApiError::request_timeout()),

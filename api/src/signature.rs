@@ -9,13 +9,12 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use http::request::Parts;
 use http::{HeaderMap, Request};
-use jitp_provisioner::Timestamp;
+use jitp_provisioner::{ANY_REGION, Timestamp};
 use scratchstack_aws_signature::auth::SigV4Authenticator;
 use scratchstack_aws_signature::canonical::CanonicalRequest;
-use scratchstack_aws_signature::{GetSigningKeyRequest, GetSigningKeyResponse, SignatureOptions};
+use scratchstack_aws_signature::{GetSigningKeyRequest, GetSigningKeyResponse, KSecretKey, SignatureOptions};
 
 use crate::error::ApiError;
-use crate::keys::AccessKeys;
 
 /// The service names that requests may be signed for: control plane, data plane under its two names.
 const SERVICES: [&str; 3] = ["iot", "iotdevicegateway", "iotdata"];
@@ -27,43 +26,54 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that say on whom an operation acts: a signature must cover them.
 const MUST_BE_SIGNED: [&str; 3] = ["x-amzn-principal", "x-amzn-iot-principal", "x-amzn-iot-policy"];
 
-/// Who signed a request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Caller {
-    pub access_key_id: String,
+/// A request's signature: everything about it that can be checked without the secret has been.
+pub(crate) struct Signed {
+    claim: Claim,
+    service: &'static str,
+    region: String,
 }
 
-/// Accepts a request that one of `keys` signed for this region, over its method, path, query, signed headers and body.
-pub(crate) async fn verify(
-    keys: &AccessKeys,
-    region: &str,
-    now: Timestamp,
-    parts: &Parts,
-    body: &Bytes,
-) -> Result<Caller, ApiError> {
+/// Reads the signature of a request for a registry in `region`; a registry of any region takes that of the signature.
+pub(crate) fn read(parts: &Parts, region: &str, now: Timestamp) -> Result<Signed, ApiError> {
     let claim = Claim::read(parts)?;
     let now = i64::try_from(now.millis())
         .ok()
         .and_then(DateTime::from_timestamp_millis)
         .ok_or_else(ApiError::internal)?;
     claim.check_headers(&parts.headers)?;
-    let service = claim.check_scope(region)?;
+    let (service, region) = claim.check_scope(region)?;
     claim.check_time(now)?;
+    Ok(Signed { claim, service, region })
+}
 
-    let access_key_id = claim.access_key_id().to_string();
-    let secret = keys.secret(&access_key_id).ok_or_else(ApiError::unrecognized_client)?;
-    let signing_key = secret.to_ksigning(claim.signed_at.date_naive(), region, service);
-    let mut key = tower::service_fn(move |_: GetSigningKeyRequest| {
-        std::future::ready(
-            GetSigningKeyResponse::builder().signing_key(signing_key).build().map_err(tower::BoxError::from),
-        )
-    });
-
-    let authenticator = claim.authenticator(parts, body)?;
-    // The time was checked above, also where a presigned URL lives longer than the skew: only the rest is left.
-    match authenticator.validate_signature(region, service, claim.signed_at, CLOCK_SKEW, &mut key).await {
-        Ok(_) => Ok(Caller { access_key_id }),
-        Err(_) => Err(ApiError::unrecognized_client()),
+impl Signed {
+    /// The key that it claims to be made with.
+    pub fn access_key_id(&self) -> &str {
+        self.claim.access_key_id()
+    }
+    /// The region that the caller signed for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+    /// Was it made with this secret, over method, path, query, signed headers and body of this request?
+    pub async fn check(&self, secret: &KSecretKey, parts: &Parts, body: &Bytes) -> Result<(), ApiError> {
+        let claim = &self.claim;
+        let signing_key = secret.to_ksigning(claim.signed_at.date_naive(), &self.region, self.service);
+        let mut key = tower::service_fn(move |_: GetSigningKeyRequest| {
+            std::future::ready(
+                GetSigningKeyResponse::builder()
+                    .signing_key(signing_key)
+                    .build()
+                    .map_err(tower::BoxError::from),
+            )
+        });
+        let authenticator = claim.authenticator(parts, body)?;
+        // The time was checked above, also where a presigned URL lives longer than the skew: only the rest is left.
+        authenticator
+            .validate_signature(&self.region, self.service, claim.signed_at, CLOCK_SKEW, &mut key)
+            .await
+            .map(|_| ())
+            .map_err(|_| ApiError::unrecognized_client())
     }
 }
 
@@ -150,8 +160,8 @@ impl Claim {
         }
     }
 
-    /// The service that the signature is for.
-    fn check_scope(&self, region: &str) -> Result<&'static str, ApiError> {
+    /// The service and the region that the signature is for.
+    fn check_scope(&self, region: &str) -> Result<(&'static str, String), ApiError> {
         let mut scope = self.credential.split('/').skip(1);
         let (Some(date), Some(scope_region), Some(scope_service), Some("aws4_request"), None) =
             (scope.next(), scope.next(), scope.next(), scope.next(), scope.next())
@@ -161,16 +171,21 @@ impl Claim {
         if date != self.signed_at.format("%Y%m%d").to_string() {
             return Err(ApiError::invalid_signature("the credential's date is not that of the request"));
         }
-        if scope_region != region {
+        if region == ANY_REGION && !is_region(scope_region) {
+            let message = "the credential's region is not 1 to 32 of a-z, 0-9 and -";
+            return Err(ApiError::invalid_signature(message));
+        }
+        if region != ANY_REGION && scope_region != region {
             let message = format!(
                 "the request is signed for the region {scope_region:?}, this registry is in {region:?}"
             );
             return Err(ApiError::invalid_signature(message));
         }
-        SERVICES.into_iter().find(|known| *known == scope_service).ok_or_else(|| {
+        let service = SERVICES.into_iter().find(|known| *known == scope_service).ok_or_else(|| {
             let message = format!("the request is signed for the service {scope_service:?}, this is \"iot\"");
             ApiError::invalid_signature(message)
-        })
+        })?;
+        Ok((service, scope_region.to_string()))
     }
 
     fn check_time(&self, now: DateTime<Utc>) -> Result<(), ApiError> {
@@ -217,6 +232,11 @@ impl Claim {
             .build()
             .map_err(|_| ApiError::internal())
     }
+}
+
+fn is_region(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=32).contains(&text.len()) && text.bytes().all(legal)
 }
 
 fn incomplete(message: &str) -> ApiError {
@@ -269,17 +289,13 @@ fn encode_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::AccessKey;
+    use crate::keys::signing_secret;
     use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
     use aws_sigv4::sign::v4;
     use std::time::{Duration, SystemTime};
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
     const NOW: u64 = 1_767_225_600;
-
-    fn keys() -> AccessKeys {
-        AccessKeys(vec![AccessKey { id: "AKIDEXAMPLE".into(), secret: SECRET.to_string().into() }])
-    }
 
     struct Signing<'a> {
         method: &'a str,
@@ -353,9 +369,19 @@ mod tests {
         }
     }
 
-    async fn verdict_at(now: u64, (parts, body): (Parts, Bytes)) -> Result<String, &'static str> {
-        let verdict = verify(&keys(), "local-1", Timestamp(now * 1000), &parts, &body).await;
-        verdict.map(|caller| caller.access_key_id).map_err(|error| error.exception())
+    async fn verify(
+        region: &str,
+        now: u64,
+        (parts, body): (Parts, Bytes),
+    ) -> Result<(String, String), ApiError> {
+        let signed = read(&parts, region, Timestamp(now * 1000))?;
+        let secret = if signed.access_key_id() == "AKIDEXAMPLE" { SECRET } else { "another" };
+        signed.check(&signing_secret(secret).unwrap(), &parts, &body).await?;
+        Ok((signed.access_key_id().to_string(), signed.region().to_string()))
+    }
+    async fn verdict_at(now: u64, request: (Parts, Bytes)) -> Result<String, &'static str> {
+        let verdict = verify("local-1", now, request).await;
+        verdict.map(|(key, _)| key).map_err(|error| error.exception())
     }
     async fn verdict(request: (Parts, Bytes)) -> Result<String, &'static str> {
         verdict_at(NOW, request).await
@@ -473,6 +499,22 @@ mod tests {
             Signing { service: "s3", ..Signing::default() },
         ] {
             assert_eq!(verdict(signing.request()).await, Err("InvalidSignatureException"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registry_of_any_region_takes_the_region_of_each_signature() {
+        for region in ["eu-central-1", "us-east-1", "local-1"] {
+            for presigned in [None, Some(60)] {
+                let request = Signing { region, presigned, ..Signing::default() }.request();
+                let verdict = verify(ANY_REGION, NOW, request).await.map(|(_, region)| region);
+                assert_eq!(verdict, Ok(region.to_string()));
+            }
+        }
+        for region in ["EU", "a:b", "a*"] {
+            let request = Signing { region, ..Signing::default() }.request();
+            let verdict = verify(ANY_REGION, NOW, request).await.map_err(|error| error.exception());
+            assert_eq!(verdict, Err("InvalidSignatureException"), "{region}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The command line.
-use crate::commands::{attempts, ca, cert, demo, device, policy, simulate, template, thing};
+use crate::commands::{attempts, audit, ca, cert, demo, device, key, policy, simulate, template, thing};
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -37,6 +37,9 @@ pub struct Target {
     /// The region to sign for: that of the broker
     #[arg(long, env = "JITP_REGION", default_value = "us-east-1")]
     pub region: String,
+    /// With https: the CA of the API's certificate (PEM) [default: server-ca.pem in the data directory]
+    #[arg(long, value_name = "FILE", env = "JITP_API_CA")]
+    pub api_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +65,11 @@ pub enum Command {
     Policy(policy::Command),
     /// Who tried to connect, and why they were let in or not
     Attempts(attempts::Args),
+    /// Access keys: create, list, activate, deactivate, delete
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Which calls of the API changed something, or tried to
+    Audit(audit::Args),
     /// Make a device's key and certificate, or connect as a device
     #[command(subcommand)]
     Device(device::Command),
@@ -87,13 +95,19 @@ pub struct Serve {
     /// Where operators and AWS tools connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,
+    /// Serve the API over HTTPS with the server's own certificate
+    #[arg(long)]
+    pub api_tls: bool,
+    /// Let the API listen on another address than loopback without TLS
+    #[arg(long)]
+    pub insecure_api: bool,
     /// What a device meets: a first connection that just works, or AWS's behaviour
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
     /// 12 digits that name every ARN; fixed at first start [default: 000000000000]
     #[arg(long)]
     pub account: Option<String>,
-    /// The region that names every ARN; fixed at first start [default: us-east-1]
+    /// The region that names every ARN, or any; fixed at first start [default: us-east-1]
     #[arg(long)]
     pub region: Option<String>,
     /// A further host name or address for the server's certificate; may be repeated

@@ -1,16 +1,24 @@
 //! The API as a command sees it: signed requests, errors in words.
 use crate::credentials::Key;
 use crate::exit::InvalidInput;
+use crate::http::{Http, Unreachable, whole};
 use anyhow::{Context, bail};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// The largest reply that is read into memory, in bytes.
+const LARGEST_REPLY: usize = 64 * 1024 * 1024;
+
 /// A running broker's API, called with an operator's key.
 pub struct Client {
-    http: reqwest::Client,
+    http: Http,
     base: String,
     region: String,
     key: Key,
@@ -28,11 +36,23 @@ pub struct ApiError {
 impl Client {
     pub fn new(base: &str, region: &str, key: Key) -> anyhow::Result<Self> {
         let base = base.trim_end_matches('/');
-        if !base.starts_with("http://") && !base.starts_with("https://") {
-            return Err(InvalidInput(format!("{base:?} is not a URL: expected http://HOST:PORT")).into());
-        }
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).no_proxy().build()?;
+        let Some(http) = Http::of(base) else {
+            return Err(InvalidInput(format!(
+                "{base:?} is not a URL: expected http://HOST:PORT or https://HOST:PORT"
+            ))
+            .into());
+        };
         Ok(Self { http, base: base.to_owned(), region: region.to_owned(), key })
+    }
+
+    /// Is what is said on the way encrypted?
+    pub fn is_encrypted(&self) -> bool {
+        self.http.is_encrypted()
+    }
+
+    /// The same over TLS, trusting these CA certificates (PEM) and no others.
+    pub fn trusting(self, ca_certificates: &str) -> anyhow::Result<Self> {
+        Ok(Self { http: self.http.trusting(ca_certificates)?, ..self })
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -79,31 +99,29 @@ impl Client {
     }
 
     /// A reply that goes on: the caller reads it chunk by chunk.
-    pub async fn stream(&self, path: &str) -> anyhow::Result<reqwest::Response> {
-        let response = self.send("GET", path, String::new(), None).await?;
+    pub async fn stream(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
+        let response = self.send("GET", path, String::new()).await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let response = self.send(method, path, body, Some(Duration::from_secs(60))).await?;
-        if !response.status().is_success() {
-            return Err(refusal(response).await);
-        }
-        let text = response.text().await.context("the reply broke off")?;
-        if text.is_empty() {
+        let reply = async {
+            let response = self.send(method, path, body).await?;
+            if !response.status().is_success() {
+                return Err(refusal(response).await);
+            }
+            whole(response, LARGEST_REPLY).await
+        };
+        let reply = tokio::time::timeout(CALL_DEADLINE, reply).await;
+        let bytes = reply.with_context(|| format!("{} did not answer in time", self.base))??;
+        if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text).context("the reply is not JSON: is this the API of jitp?")
+        serde_json::from_slice(&bytes).context("the reply is not JSON: is this the API of jitp?")
     }
 
-    async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        body: String,
-        timeout: Option<Duration>,
-    ) -> anyhow::Result<reqwest::Response> {
+    async fn send(&self, method: &str, path: &str, body: String) -> anyhow::Result<Response<Incoming>> {
         let uri = format!("{}{path}", self.base);
         let identity =
             Credentials::new(self.key.id.as_str(), self.key.secret.as_str(), None, None, "jitp").into();
@@ -119,27 +137,29 @@ impl Client {
         let signable =
             SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
         let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
-        let mut request = self.http.request(method.parse()?, &uri).header("content-type", "application/json");
-        if let Some(timeout) = timeout {
-            request = request.timeout(timeout);
-        }
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", host)
+            .header("user-agent", concat!("jitp/", env!("CARGO_PKG_VERSION")))
+            .header("content-type", "application/json");
         for (name, value) in instructions.headers() {
             request = request.header(name, value);
         }
-        match request.body(body).send().await {
-            Ok(response) => Ok(response),
-            Err(error) if error.is_connect() => {
-                bail!(
-                    "no broker answers at {}: is `jitp serve` running? (--api gives another address)",
-                    self.base
-                )
-            }
-            Err(error) => Err(error).with_context(|| format!("the call to {} failed", self.base)),
+        match self.http.send(request.body(Full::from(body))?).await {
+            Err(error) if error.is::<Unreachable>() && self.is_encrypted() => Err(error).with_context(|| {
+                format!("no broker answers at {} with a certificate of the CA that --api-ca names", self.base)
+            }),
+            Err(error) if error.is::<Unreachable>() => bail!(
+                "no broker answers at {}: is `jitp serve` running? (--api gives another address)",
+                self.base
+            ),
+            answered => answered.with_context(|| format!("the call to {} failed", self.base)),
         }
     }
 }
 
-async fn refusal(response: reqwest::Response) -> anyhow::Error {
+async fn refusal(response: Response<Incoming>) -> anyhow::Error {
     let status = response.status().as_u16();
     let exception = response
         .headers()
@@ -147,7 +167,8 @@ async fn refusal(response: reqwest::Response) -> anyhow::Error {
         .and_then(|value| value.to_str().ok())
         .unwrap_or("error")
         .to_owned();
-    let body: Value = response.json().await.unwrap_or_default();
+    let body = whole(response, LARGEST_REPLY).await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = body.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned();
     let error = ApiError { exception, message, status };
     if matches!(status, 400 | 404 | 406 | 409 | 410) {

@@ -75,6 +75,15 @@ pub struct Broker {
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub listen: SocketAddr,
+    pub tls: bool,
+    pub insecure: bool,
+    pub max_connections: usize,
+    pub max_in_flight_per_key: usize,
+    pub max_body_bytes: usize,
+    pub max_header_bytes: usize,
+    pub handshake_deadline_seconds: u64,
+    pub header_deadline_seconds: u64,
+    pub body_deadline_seconds: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -105,6 +114,8 @@ pub struct Registry {
     pub thing_type_delete_delay_seconds: u64,
     pub attempts_kept: u64,
     pub attempts_kept_days: u64,
+    pub audit_kept: u64,
+    pub audit_kept_days: u64,
     pub min_free_disk_bytes: u64,
     pub cache_bytes: u64,
 }
@@ -172,6 +183,28 @@ impl Config {
         if self.broker.max_packet_bytes < 1024 {
             bail!("broker.max_packet_bytes is below 1024");
         }
+        let a = &self.api;
+        for (key, value, least) in [
+            ("max_connections", a.max_connections, 1),
+            ("max_in_flight_per_key", a.max_in_flight_per_key, 1),
+            ("max_body_bytes", a.max_body_bytes, 1024),
+            ("max_header_bytes", a.max_header_bytes, 8192),
+            ("handshake_deadline_seconds", usize::from(a.handshake_deadline_seconds > 0), 1),
+            ("header_deadline_seconds", usize::from(a.header_deadline_seconds > 0), 1),
+            ("body_deadline_seconds", usize::from(a.body_deadline_seconds > 0), 1),
+        ] {
+            if value < least {
+                bail!("api.{key} is too small: it must be at least {least}");
+            }
+        }
+        if !a.listen.ip().is_loopback() && !a.tls && !a.insecure {
+            bail!(
+                "the API would listen on {} without TLS, so that anybody on the way could read and change what \
+                 operators do: serve HTTPS with --api-tls, listen on a loopback address, or, where something else \
+                 encrypts the way, allow it with --insecure-api",
+                a.listen
+            );
+        }
         Ok(())
     }
 
@@ -212,6 +245,19 @@ impl Config {
         }
     }
 
+    pub fn api_limits(&self) -> jitp_api::Limits {
+        let a = &self.api;
+        jitp_api::Limits {
+            connections: a.max_connections,
+            in_flight_per_key: a.max_in_flight_per_key,
+            body_bytes: a.max_body_bytes,
+            header_bytes: a.max_header_bytes,
+            handshake_deadline: Duration::from_secs(a.handshake_deadline_seconds),
+            header_deadline: Duration::from_secs(a.header_deadline_seconds),
+            body_deadline: Duration::from_secs(a.body_deadline_seconds),
+        }
+    }
+
     pub fn provisioner(&self) -> jitp_provisioner::Options {
         let (p, r) = (&self.provisioning, &self.registry);
         jitp_provisioner::Options {
@@ -225,6 +271,8 @@ impl Config {
             policies_per_group: r.policies_per_thing_group,
             attempts_kept: r.attempts_kept,
             attempts_kept_for: Duration::from_secs(r.attempts_kept_days.saturating_mul(24 * 3600)),
+            audit_kept: r.audit_kept,
+            audit_kept_for: Duration::from_secs(r.audit_kept_days.saturating_mul(24 * 3600)),
             thing_type_delete_delay: Duration::from_secs(r.thing_type_delete_delay_seconds),
             min_free_disk: r.min_free_disk_bytes,
             cache_bytes: r.cache_bytes,
@@ -301,6 +349,7 @@ mod tests {
             format!("{:?}", jitp_provisioner::Options::default())
         );
         assert_eq!(format!("{:?}", config.broker().limits), format!("{:?}", jitp_broker::Limits::default()));
+        assert_eq!(config.api_limits(), jitp_api::Limits::default());
     }
 
     #[test]
@@ -328,6 +377,9 @@ mod tests {
             ("[broker]\npacket_deadline_seconds = 0", "broker.packet_deadline_seconds is 0: it must be 1 to"),
             ("[broker]\nwrite_deadline_seconds = 9999999999", "broker.write_deadline_seconds"),
             ("broker = 3", "is a section"),
+            ("[api]\nmax_in_flight_per_key = 0", "at least 1"),
+            ("[api]\nlisten = \"0.0.0.0:8080\"", "--api-tls"),
+            ("[api]\nlisten = \"[::]:8080\"", "--insecure-api"),
         ] {
             let text = format!("{:#}", Config::parse(file, "test").unwrap_err());
             assert!(text.contains(expected), "{file}: {text}");
@@ -347,6 +399,14 @@ mod tests {
             .collect();
         let missing: Vec<_> = stated.iter().filter(|row| !documentation.contains(row.as_str())).collect();
         assert!(stated.len() > 20 && missing.is_empty(), "docs/configuration.md lacks {missing:?}");
+    }
+
+    #[test]
+    fn the_api_listens_elsewhere_than_on_loopback_only_with_tls_or_when_told_that_it_is_insecure() {
+        for more in ["tls = true", "insecure = true"] {
+            assert!(Config::parse(&format!("[api]\nlisten = \"0.0.0.0:8080\"\n{more}"), "test").is_ok());
+        }
+        assert!(Config::parse("[api]\nlisten = \"[::1]:8080\"", "test").is_ok());
     }
 
     #[test]

@@ -19,21 +19,10 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// A new key in AWS's form: `AKIA` and 16 of `A-Z2-7`; a secret of 40 characters (240 bits).
-    pub fn generate() -> Self {
-        const ID: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        const SECRET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let id = random(16)
-            .iter()
-            .filter_map(|b| ID.get(usize::from(b % 32)))
-            .map(|b| char::from(*b))
-            .collect::<String>();
-        let secret = random(40)
-            .iter()
-            .filter_map(|b| SECRET.get(usize::from(b % 64)))
-            .map(|b| char::from(*b))
-            .collect();
-        Self { id: format!("AKIA{id}"), secret: Zeroizing::new(secret) }
+    /// A new key in AWS's form.
+    pub fn generate() -> anyhow::Result<Self> {
+        let (id, secret) = jitp_provisioner::access_key::generate()?;
+        Ok(Self { id, secret: Zeroizing::new(secret.expose().to_owned()) })
     }
 
     /// The text of an AWS shared-credentials file with this key as `[default]`.
@@ -44,13 +33,6 @@ impl Key {
             self.secret.as_str()
         ))
     }
-}
-
-fn random(length: usize) -> Vec<u8> {
-    use rand::RngCore;
-    let mut bytes = vec![0; length];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes
 }
 
 /// The key that two environment variables hold. One without the other is an error.
@@ -144,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_generated_key_looks_like_one_of_aws_and_reads_back() {
-        let key = Key::generate();
+        let key = Key::generate().unwrap();
         assert_eq!((key.id.len(), key.secret.len()), (20, 40));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("credentials");
@@ -163,7 +145,7 @@ mod tests {
 
     #[test]
     fn debug_output_hides_the_secret() {
-        let key = Key::generate();
+        let key = Key::generate().unwrap();
         assert!(!format!("{key:?}").contains(key.secret.as_str()));
     }
 }

@@ -116,7 +116,7 @@ impl DataDir {
             return credentials::from_shared_file(&path, "default")?
                 .with_context(|| format!("{} has no [default] access key", path.display()));
         }
-        let key = Key::generate();
+        let key = Key::generate()?;
         write_file(&path, &key.to_shared_credentials(), 0o600)?;
         Ok(key)
     }

@@ -6,7 +6,10 @@ mod config;
 mod credentials;
 mod data_dir;
 mod exit;
+mod http;
+mod json_lines;
 mod logging;
+mod moment;
 mod mqtt_device;
 mod output;
 
@@ -50,6 +53,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Cert(command) => commands::cert::run(&global, command).await,
             Command::Policy(command) => commands::policy::run(&global, command).await,
             Command::Attempts(args) => commands::attempts::run(&global, args).await,
+            Command::Key(command) => commands::key::run(&global, command).await,
+            Command::Audit(args) => commands::audit::run(&global, args).await,
             Command::Device(command) => commands::device::run(&global, command).await,
             Command::Simulate(args) => commands::simulate::run(&global, args).await,
             Command::Config => output::text(config::DEFAULT),

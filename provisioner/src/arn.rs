@@ -1,6 +1,10 @@
 //! Amazon resource names (`spec/control-plane.md`, ARNs).
 use std::fmt;
 
+/// The region of a registry that serves callers of every region: each reads ARNs of the region that it signed for, and
+/// policies match resources of any region.
+pub const ANY_REGION: &str = "any";
+
 /// The kinds of resource that have an ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

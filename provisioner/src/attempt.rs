@@ -1,6 +1,6 @@
 //! The attempt log: every admission that was not a plain success, and every provisioning run. Durable and bounded.
 pub(crate) mod log;
-mod sequencer;
+pub(crate) mod sequencer;
 
 use crate::clock::Timestamp;
 use crate::names::{CertificateId, TemplateName, ThingName};

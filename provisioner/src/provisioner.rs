@@ -7,6 +7,7 @@ use crate::admission::templates::Templates;
 use crate::admission::{Admission, Presentation, Principal, report, standing};
 use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
+use crate::audit::AuditLog;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
@@ -29,7 +30,7 @@ use std::time::Duration;
 pub struct Options {
     /// 12 digits; fixed at first start: opening with another value fails with a clear error.
     pub account: String,
-    /// Fixed at first start.
+    /// Fixed at first start. [`ANY_REGION`](crate::ANY_REGION): callers of every region are served.
     pub region: String,
     /// Admission runs per second of one certificate (default 1). 0: unlimited.
     pub runs_per_certificate_per_second: u32,
@@ -46,6 +47,9 @@ pub struct Options {
     /// Attempts kept: count (default 100,000) and age (default 30 days).
     pub attempts_kept: u64,
     pub attempts_kept_for: Duration,
+    /// Audited calls kept: count (default 100,000) and age (default 400 days).
+    pub audit_kept: u64,
+    pub audit_kept_for: Duration,
     /// A thing type can be deleted this long after its deprecation (default 300 s).
     pub thing_type_delete_delay: Duration,
     /// Refuse to write when the disk has less than this many bytes free (default 64 MiB).
@@ -77,6 +81,8 @@ impl Default for Options {
             policies_per_group: 10,
             attempts_kept: 100_000,
             attempts_kept_for: Duration::from_secs(30 * 24 * 3600),
+            audit_kept: 100_000,
+            audit_kept_for: Duration::from_secs(400 * 24 * 3600),
             thing_type_delete_delay: Duration::from_secs(300),
             min_free_disk: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
@@ -108,6 +114,7 @@ pub struct Provisioner {
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) attempts: AttemptLog,
+    pub(crate) audit: AuditLog,
     pub(crate) templates: Templates,
     pub(crate) cas: RegisteredCas,
     pub(crate) documents: Documents,
@@ -137,8 +144,10 @@ impl Provisioner {
     /// Over an open registry.
     pub(crate) async fn over(registry: Registry) -> Result<Self, RegistryError> {
         let attempts = AttemptLog::open(registry.clone()).await?;
+        let audit = AuditLog::open(registry.clone()).await?;
         let inner = Inner {
             attempts,
+            audit,
             templates: Templates::new(),
             cas: RegisteredCas::new(),
             documents: Documents::new(),
@@ -242,6 +251,10 @@ impl Provisioner {
         limit: usize,
     ) -> Result<Vec<Attempt>, RegistryError> {
         self.inner.attempts.list_after(filter, after, limit).await
+    }
+    /// The audited calls of the API.
+    pub fn audit(&self) -> &AuditLog {
+        &self.inner.audit
     }
     /// Dry run of a JITP template body over a leaf certificate (PEM). Nothing is written.
     ///

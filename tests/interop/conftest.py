@@ -93,14 +93,14 @@ class Broker:
         self.log.seek(0)
         return self.log.read()
 
-    def iot(self, secret: str | None = None, region: str = "us-east-1"):
+    def iot(self, secret: str | None = None, region: str = "us-east-1", key_id: str | None = None, retries: int = 1):
         client = boto3.client(
             "iot",
             endpoint_url=self.api,
             region_name=region,
-            aws_access_key_id=self.key_id,
+            aws_access_key_id=key_id or self.key_id,
             aws_secret_access_key=secret or self.secret,
-            config=Config(retries={"max_attempts": 1}),
+            config=Config(retries={"max_attempts": retries}),
         )
         client.meta.events.register("before-parse.iot.*", must_fit_the_model)
         return client

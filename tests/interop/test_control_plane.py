@@ -1,15 +1,18 @@
 """The AWS CLI and boto3 against the API."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import PATIENCE, POLICY, TEMPLATE, Factory, register
+from conftest import PATIENCE, POLICY, TEMPLATE, Broker, Factory, register
 
 
 def aws(broker, *arguments):
@@ -92,3 +95,63 @@ def test_things_are_listed_page_by_page(broker):
     pages = iot.get_paginator("list_things").paginate(attributeName="batch", attributeValue="paged",
                                                       PaginationConfig={"PageSize": 7})
     assert [thing["thingName"] for page in pages for thing in page["things"]] == names
+
+
+def test_a_presigned_url_is_served_until_it_expires_and_only_as_it_was_signed(broker):
+    from botocore.auth import SigV4QueryAuth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    def fetch(url: str):
+        try:
+            with urllib.request.urlopen(url) as reply:
+                return reply.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    credentials = Credentials(broker.key_id, broker.secret)
+    request = AWSRequest("GET", f"{broker.api}/things?maxResults=5")
+    SigV4QueryAuth(credentials, "iot", "us-east-1", expires=60).add_auth(request)
+    assert "X-Amz-Signature=" in request.url
+    assert fetch(request.url) == 200
+    assert fetch(request.url.replace("maxResults=5", "maxResults=6")) == 403
+    assert fetch(request.url.replace("X-Amz-Expires=60", "X-Amz-Expires=600")) == 403
+
+
+def test_boto3_with_a_viewers_key_reads_and_is_told_which_right_it_lacks(broker):
+    key = broker.jitp("key", "create", "--role", "viewer")
+    viewer = broker.iot(secret=key["secretAccessKey"], key_id=key["accessKeyId"])
+    viewer.list_things()
+    with pytest.raises(ClientError) as raised:
+        viewer.create_thing(thingName="not-allowed")
+    assert raised.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert "operate" in raised.value.response["Error"]["Message"]
+    [record] = broker.jitp("audit", "--key", key["accessKeyId"])
+    assert (record["operation"], record["error"]) == ("CreateThing", "AccessDeniedException")
+
+
+def test_a_broker_of_any_region_serves_each_caller_in_its_own(tmp_path):
+    running = Broker(tmp_path, "--region", "any", "--api-tls")
+    try:
+        os.environ["AWS_CA_BUNDLE"] = str(running.ca)
+        for region in ["eu-central-1", "us-east-1"]:
+            iot = running.iot(region=region)
+            made = iot.create_thing(thingName=f"in-{region}")
+            assert made["thingArn"] == f"arn:aws:iot:{region}:000000000000:thing/in-{region}"
+            assert len({thing["thingArn"].split(":")[3] for thing in iot.list_things()["things"]}) == 1
+    finally:
+        del os.environ["AWS_CA_BUNDLE"]
+        running.stop()
+
+
+def test_boto3_repeats_a_call_that_was_throttled(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("[api]\nmax_in_flight_per_key = 1\n")
+    running = Broker(tmp_path, "--config", str(config))
+    try:
+        iot = running.iot(retries=8)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda n: iot.create_thing(thingName=f"t{n}"), range(24)))
+        assert len({thing["thingId"] for thing in done}) == 24
+    finally:
+        running.stop()

@@ -71,7 +71,7 @@ impl BrokerOptions {
 pub struct Broker {
     child: Child,
     mqtt: SocketAddr,
-    api: SocketAddr,
+    api: String,
     data_dir: PathBuf,
     options: BrokerOptions,
     log: Arc<Mutex<String>>,
@@ -147,9 +147,9 @@ impl Broker {
         self.mqtt
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…` with `--api-tls`.
     pub fn api_url(&self) -> String {
-        format!("http://{}", self.api)
+        self.api.clone()
     }
 
     /// Its data directory.
@@ -193,7 +193,14 @@ impl Broker {
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         let mut command = Command::new(jitp());
         command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
-        finish(command)
+        finish(&mut command)
+    }
+
+    /// Runs `jitp` against this broker with further environment variables.
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Finished> {
+        let mut command = Command::new(jitp());
+        command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
+        finish(command.envs(environment.iter().copied()))
     }
 
     /// Runs `jitp --json` against this broker and parses the reply.
@@ -269,7 +276,10 @@ struct Starting {
 impl Starting {
     fn new(data_dir: &Path, directory: &Path, options: &BrokerOptions) -> anyhow::Result<Self> {
         let mut command = Command::new(jitp());
-        command.args(["serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        command.args(["serve", "--mqtt", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        if !options.arguments.iter().any(|argument| argument == "--api") {
+            command.args(["--api", "127.0.0.1:0"]);
+        }
         if let Some(text) = &options.config {
             let file = directory.join("config.toml");
             std::fs::write(&file, text)?;
@@ -337,7 +347,7 @@ impl Drop for Broker {
 }
 
 /// Runs a command to its end.
-fn finish(mut command: Command) -> anyhow::Result<Finished> {
+fn finish(command: &mut Command) -> anyhow::Result<Finished> {
     let output = command.stdin(Stdio::null()).output()?;
     Ok(Finished {
         code: output.status.code(),
@@ -356,7 +366,7 @@ impl Finished {
         {
             command.env_remove(name);
         }
-        finish(command)
+        finish(&mut command)
     }
 }
 
@@ -380,12 +390,8 @@ fn text(log: &Mutex<String>) -> String {
 }
 
 /// `ready mqtts=HOST:PORT api=http://HOST:PORT`
-fn parse_ready(line: &str) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-    let mut words = line.split(' ');
-    ensure!(words.next() == Some("ready"), "not a ready line: {line:?}");
-    let mut value = |prefix: &str| -> anyhow::Result<SocketAddr> {
-        let word = words.next().and_then(|word| word.strip_prefix(prefix));
-        Ok(word.with_context(|| format!("no {prefix} in {line:?}"))?.parse()?)
-    };
-    Ok((value("mqtts=")?, value("api=http://")?))
+fn parse_ready(line: &str) -> anyhow::Result<(SocketAddr, String)> {
+    let words = line.strip_prefix("ready mqtts=").and_then(|rest| rest.split_once(" api="));
+    let (mqtt, api) = words.with_context(|| format!("not a ready line: {line:?}"))?;
+    Ok((mqtt.parse()?, api.to_owned()))
 }

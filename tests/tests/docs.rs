@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 const QUICK_START: &str = include_str!("../../docs/quick-start.md");
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
+    ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/reason-codes.md", include_str!("../../docs/reason-codes.md")),
 ];
 

@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Reason {
 }
 
 /// 1 to 1000.
-struct Limit(usize);
+pub(super) struct Limit(pub usize);
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u32::deserialize(deserializer)? {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use jitp_api::{AccessKey, AccessKeys, Api, Config};
+use jitp_api::{AccessKey, AccessKeys, Api, Config, Limits};
 use jitp_certs::{Attribute, Authority, Issued, KeyKind, LeafRequest, Validity};
 use jitp_provisioner::{Clock as _, Options, Provisioner, SystemClock};
 use serde_json::{Value, json};
@@ -32,18 +32,32 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_in(REGION, |_| {}).await
+    }
+    /// In another region, with another configuration.
+    pub async fn start_in(region: &str, configure: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options { account: ACCOUNT.into(), region: REGION.into(), ..Options::default() };
+        let options = Options { account: ACCOUNT.into(), region: region.into(), ..Options::default() };
         let provisioner = Provisioner::open(directory.path(), options, Arc::new(SystemClock)).await.unwrap();
-        let config = Config {
+        let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            limits: Limits::default(),
             keys: AccessKeys(vec![AccessKey { id: KEY.into(), secret: SECRET.to_string().into() }]),
             endpoint: "broker.example:18883".into(),
             metrics: Some(Arc::new(|| "jitp_up 1\n".to_string())),
         };
+        configure(&mut config);
         let api = Api::start(config, provisioner.clone()).await.unwrap();
         let client = Client::new(api.local_address());
         Self { provisioner, api, client, _directory: directory }
+    }
+
+    /// A client with a new access key of a role.
+    pub async fn client_of(&self, role: &str) -> Client {
+        let key = self.client.ok("POST", "/jitp/v1/keys", json!({"role": role})).await;
+        let text = |name: &str| key[name].as_str().unwrap().to_string();
+        Client { key: text("accessKeyId"), secret: text("secretAccessKey"), ..self.client.clone() }
     }
 }
 

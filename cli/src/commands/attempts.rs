@@ -3,6 +3,7 @@ use super::connect;
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::exit::Exit;
+use crate::json_lines::JsonLines;
 use crate::output::{self, member, optional};
 use anyhow::Context;
 use clap::ValueEnum;
@@ -82,24 +83,14 @@ async fn follow(global: &Global, client: &Client, args: &Args) -> anyhow::Result
     let filter = filter(args);
     let query =
         if filter.is_empty() { String::new() } else { format!("?{}", filter.trim_start_matches('&')) };
-    let mut response = client.stream(&format!("/jitp/v1/attempts/tail{query}")).await?;
-    let mut pending = Vec::new();
-    while let Some(chunk) = response.chunk().await.context("the broker went away")? {
-        pending.extend_from_slice(&chunk);
-        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-            let rest = pending.split_off(end + 1);
-            let line = std::mem::replace(&mut pending, rest);
-            let text = String::from_utf8_lossy(&line);
-            if text.trim().is_empty() {
-                continue;
-            }
-            if global.json {
-                output::line(text.trim())?;
-            } else {
-                output::text(&describe(
-                    &serde_json::from_str(&text).context("the broker sent a line that is not JSON")?,
-                ))?;
-            }
+    let mut lines = JsonLines::of(client.stream(&format!("/jitp/v1/attempts/tail{query}")).await?);
+    while let Some(line) = lines.next().await? {
+        if global.json {
+            output::line(&line)?;
+        } else {
+            output::text(&describe(
+                &serde_json::from_str(&line).context("the broker sent a line that is not JSON")?,
+            ))?;
         }
     }
     Ok(Exit::Success)

@@ -1,10 +1,12 @@
 //! One file per subcommand.
 pub mod attempts;
+pub mod audit;
 pub mod ca;
 pub mod cert;
 pub mod demo;
 pub mod device;
 pub mod generate;
+pub mod key;
 pub mod policy;
 pub mod serve;
 pub mod simulate;
@@ -16,11 +18,17 @@ use crate::args::{Global, Target};
 use crate::client::Client;
 use crate::credentials;
 use crate::exit::InvalidInput;
+use anyhow::Context;
 use std::path::Path;
 
 /// A client with the key that this operator has.
 fn connect(global: &Global, target: &Target) -> anyhow::Result<Client> {
-    Client::new(&target.url, &target.region, credentials::find(&global.data_dir)?)
+    let client = Client::new(&target.url, &target.region, credentials::find(&global.data_dir)?)?;
+    if !client.is_encrypted() {
+        return Ok(client);
+    }
+    let ca = target.api_ca.clone().unwrap_or_else(|| global.data_dir.join("server-ca.pem"));
+    client.trusting(&read(&ca)?).with_context(|| format!("{} is not a CA certificate", ca.display()))
 }
 
 /// A file that the operator named.

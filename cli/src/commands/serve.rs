@@ -5,7 +5,7 @@ use crate::data_dir::{DataDir, server_hosts};
 use crate::exit::{Exit, InvalidInput};
 use crate::{logging, output};
 use anyhow::Context;
-use jitp_api::{AccessKey, AccessKeys, Api};
+use jitp_api::{AccessKey, AccessKeys, Api, Tls};
 use jitp_broker::Broker;
 use jitp_provisioner::{Clock, Provisioner, SystemClock};
 use std::net::SocketAddr;
@@ -34,21 +34,16 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
 fn configuration(args: &Serve) -> anyhow::Result<Config> {
     let invalid = |error: anyhow::Error| InvalidInput(format!("{error:#}"));
     let mut config = Config::load(args.config.as_deref()).map_err(invalid)?;
-    let Serve { config: _, mqtt, api, profile, account, region, hosts } = args.clone();
+    let Serve { config: _, mqtt, api, api_tls, insecure_api, profile, account, region, hosts } = args.clone();
     config.broker.listen = mqtt.unwrap_or(config.broker.listen);
     config.api.listen = api.unwrap_or(config.api.listen);
+    config.api.tls |= api_tls;
+    config.api.insecure |= insecure_api;
     config.broker.compat = profile.unwrap_or(config.broker.compat);
     config.server.account = account.unwrap_or(config.server.account);
     config.server.region = region.unwrap_or(config.server.region);
     config.server.hosts.extend(hosts);
     config.check().map_err(invalid)?;
-    if !config.api.listen.ip().is_loopback() {
-        return Err(InvalidInput(format!(
-            "the API would listen on {} without TLS: only a loopback address is accepted",
-            config.api.listen
-        ))
-        .into());
-    }
     Ok(config)
 }
 
@@ -57,6 +52,7 @@ pub struct Service {
     provisioner: Provisioner,
     broker: Broker,
     api: Api,
+    scheme: &'static str,
 }
 
 impl Service {
@@ -68,12 +64,18 @@ impl Service {
             .await
             .with_context(|| format!("cannot open the registry in {}", data.path().display()))?;
         let identity = data.server_identity(&server_hosts(&config.server.hosts), now)?;
+        let tls = config.api.tls.then(|| Tls {
+            certificate_chain: identity.certificate_chain.clone(),
+            private_key: identity.private_key.clone().into(),
+        });
         let key = data.access_key()?;
         let broker = Broker::start(config.broker(), identity, provisioner.clone())
             .await
             .with_context(|| format!("cannot listen on {}", config.broker.listen))?;
         let api = jitp_api::Config {
             listen: config.api.listen,
+            tls,
+            limits: config.api_limits(),
             keys: AccessKeys(vec![AccessKey { id: key.id, secret: key.secret }]),
             endpoint: endpoint(config, broker.local_address()),
             metrics: metrics
@@ -82,7 +84,7 @@ impl Service {
         let api = Api::start(api, provisioner.clone())
             .await
             .with_context(|| format!("cannot listen on {}", config.api.listen))?;
-        Ok(Self { provisioner, broker, api })
+        Ok(Self { provisioner, broker, api, scheme: if config.api.tls { "https" } else { "http" } })
     }
 
     pub fn mqtt_address(&self) -> SocketAddr {
@@ -94,7 +96,7 @@ impl Service {
     }
 
     pub fn ready_line(&self) -> String {
-        format!("ready mqtts={} api=http://{}", self.mqtt_address(), self.api_address())
+        format!("ready mqtts={} api={}://{}", self.mqtt_address(), self.scheme, self.api_address())
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {

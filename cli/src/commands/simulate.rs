@@ -24,6 +24,9 @@ pub struct Args {
     /// The region to sign for: that of the broker
     #[arg(long, env = "JITP_REGION", default_value = "us-east-1")]
     pub region: String,
+    /// With https: the CA of the API's certificate (PEM) [default: server-ca.pem in the data directory]
+    #[arg(long, value_name = "FILE", env = "JITP_API_CA")]
+    pub api_ca: Option<PathBuf>,
 }
 
 pub async fn run(global: &Global, args: Args) -> anyhow::Result<Exit> {
@@ -53,7 +56,8 @@ pub async fn run(global: &Global, args: Args) -> anyhow::Result<Exit> {
         None if global.json => output::json(&json!({ "wouldSucceed": true, "plan": plan })),
         None => output::text(&describe(&plan)),
         Some(url) => {
-            against(global, &Target { url: url.clone(), region: args.region }, &body, &pem, &plan).await
+            let target = Target { url: url.clone(), region: args.region, api_ca: args.api_ca };
+            against(global, &target, &body, &pem, &plan).await
         }
     }
 }

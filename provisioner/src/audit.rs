@@ -1,0 +1,53 @@
+//! The audit log: every call of the API that changes something, or tried to. Durable and bounded.
+pub(crate) mod log;
+
+use crate::clock::Timestamp;
+pub use log::AuditLog;
+use std::collections::BTreeMap;
+
+/// One audited call. Carries no secret: of its inputs and outputs only those that identify what was acted on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuditRecord {
+    /// Rises with every record; the cursor of lists and tails.
+    pub sequence: u64,
+    /// When the call was answered.
+    pub timestamp: Timestamp,
+    /// Whose call it was.
+    pub access_key_id: String,
+    /// Name of the operation.
+    pub operation: String,
+    /// What it acted on: names and ids by the name of the input or output that held them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, String>,
+    /// Where the call came from.
+    pub source_ip: String,
+    /// What the caller says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// As in the reply's header `x-amzn-RequestId`.
+    pub request_id: String,
+    /// Name of the exception that it was answered with; `None`: it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// From the first byte of its body to the answer, in microseconds.
+    pub duration_micros: u64,
+}
+
+/// Which records to list. All given members must match.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct AuditFilter {
+    pub access_key_id: Option<String>,
+    pub operation: Option<String>,
+    pub since: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// Does this record match all given members?
+    pub fn matches(&self, record: &AuditRecord) -> bool {
+        self.access_key_id.as_ref().is_none_or(|id| record.access_key_id == *id)
+            && self.operation.as_ref().is_none_or(|name| record.operation == *name)
+            && self.since.is_none_or(|since| record.timestamp >= since)
+    }
+}
