@@ -2,6 +2,7 @@
 //! (`spec/control-plane.md` section 1).
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use jitp_provisioner::search::QueryError;
 use jitp_provisioner::{ANY_REGION, RegistryError, Right, Role};
 use serde::Serialize;
 
@@ -64,6 +65,10 @@ impl ApiError {
             StatusCode::FORBIDDEN,
             "the access key id is unknown, or the signature is not that of its secret access key over this request",
         )
+    }
+    /// A query cannot be read.
+    pub fn invalid_query(error: &QueryError) -> Self {
+        Self::new("InvalidQueryException", StatusCode::BAD_REQUEST, format!("queryString: {error}"))
     }
     /// What is asked for has never been set.
     pub fn not_configured(message: impl Into<String>) -> Self {
@@ -180,6 +185,7 @@ impl From<RegistryError> for ApiError {
             RegistryError::RegistrationFailure(_) => {
                 ("ResourceRegistrationFailureException", StatusCode::BAD_REQUEST)
             }
+            RegistryError::InvalidQuery(_) => ("InvalidQueryException", StatusCode::BAD_REQUEST),
             RegistryError::MalformedPolicy(_) => ("MalformedPolicyException", StatusCode::BAD_REQUEST),
             RegistryError::Unavailable(_) => ("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE),
             RegistryError::Internal(_) => {
@@ -222,6 +228,7 @@ mod tests {
             RegistryError::ConflictingUpdate(text()),
             RegistryError::RegistrationFailure(text()),
             RegistryError::MalformedPolicy(text()),
+            RegistryError::InvalidQuery(text()),
             RegistryError::Unavailable(text()),
             RegistryError::Internal("secret detail".into()),
         ];

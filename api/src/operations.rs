@@ -11,6 +11,7 @@ mod ca_budgets;
 mod ca_certificates;
 mod certificate_transfers;
 mod certificates;
+mod dynamic_thing_groups;
 mod endpoint;
 mod event_configurations;
 mod logging;
@@ -18,6 +19,7 @@ mod policies;
 mod policy_attachments;
 mod principal_policies;
 mod principals;
+mod search;
 mod simulate;
 mod status;
 mod tags;
@@ -89,6 +91,9 @@ routes! {
     GET    Read       "/thing-groups/{thingGroupName}" DescribeThingGroup thing_groups::describe;
     PATCH  Operate    "/thing-groups/{thingGroupName}" UpdateThingGroup thing_groups::update;
     DELETE Operate    "/thing-groups/{thingGroupName}" DeleteThingGroup thing_groups::delete;
+    POST   Operate    "/dynamic-thing-groups/{thingGroupName}" CreateDynamicThingGroup dynamic_thing_groups::create;
+    PATCH  Operate    "/dynamic-thing-groups/{thingGroupName}" UpdateDynamicThingGroup dynamic_thing_groups::update;
+    DELETE Operate    "/dynamic-thing-groups/{thingGroupName}" DeleteDynamicThingGroup dynamic_thing_groups::delete;
     GET    Read       "/thing-groups" ListThingGroups thing_groups::list;
     PUT    Operate    "/thing-groups/addThingToThingGroup" AddThingToThingGroup thing_group_members::add;
     PUT    Operate    "/thing-groups/removeThingFromThingGroup" RemoveThingFromThingGroup thing_group_members::remove;
@@ -142,6 +147,11 @@ routes! {
     POST   Operate    "/tags" TagResource tags::tag;
     POST   Operate    "/untag" UntagResource tags::untag;
     GET    Read       "/tags" ListTagsForResource tags::list;
+    POST   Read       "/indices/search" SearchIndex search::search;
+    GET    Read       "/indices" ListIndices search::list_indices;
+    GET    Read       "/indices/{indexName}" DescribeIndex search::describe_index;
+    GET    Read       "/indexing/config" GetIndexingConfiguration search::configuration;
+    POST   Operate    "/indexing/config" UpdateIndexingConfiguration search::update_configuration;
     GET    Read       "/v2LoggingOptions" GetV2LoggingOptions logging::get;
     POST   Operate    "/v2LoggingOptions" SetV2LoggingOptions logging::set;
 
@@ -188,12 +198,13 @@ mod tests {
     use super::*;
 
     /// Operations that only read, though their method does not say so.
-    const READING_POSTS: [&str; 5] = [
+    const READING_POSTS: [&str; 6] = [
         "GetEffectivePolicies",
         "ListAttachedPolicies",
         "ListTargetsForPolicy",
         "Simulate",
         "TestAuthorization",
+        "SearchIndex",
     ];
 
     #[test]

@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use crate::call::Call;
 use crate::error::ApiError;
 
+const NOT_A_TOKEN: &str = "not a token of this list: start again without it";
 /// Items on a page when the caller does not say.
 const DEFAULT_SIZE: usize = 25;
 /// The longest token that is accepted, in characters. The longest that is given names a thing seven groups deep.
@@ -23,6 +24,28 @@ impl Call {
     pub fn token_page(&self) -> Result<PageRequest, ApiError> {
         self.page("maxResults", "nextToken", true)
     }
+    /// Dialect B where more than 250 may be asked for: a list that is never that long.
+    pub fn token_page_of_few(&self, most: usize) -> Result<(), ApiError> {
+        match self.query::<u32>("maxResults").optional()? {
+            Some(size) if size == 0 || size as usize > most => {
+                Err(ApiError::invalid("maxResults", format_args!("expected 1 to {most}, got {size}")))
+            }
+            _ => self.first_page_only(),
+        }
+    }
+    /// A list that is always one page: no token of it has ever been given.
+    pub fn first_page_only(&self) -> Result<(), ApiError> {
+        match self.query::<String>("nextToken").optional()? {
+            Some(_) => Err(ApiError::invalid("nextToken", NOT_A_TOKEN)),
+            None => Ok(()),
+        }
+    }
+    /// Dialect C: `maxResults` and `nextToken` in the body.
+    pub fn body_page(&self) -> Result<PageRequest, ApiError> {
+        let size: Option<PageSize> = self.member("maxResults").optional()?;
+        let text: Option<String> = self.member("nextToken").optional()?;
+        self.page_of("nextToken", size, text, true)
+    }
     /// The token of the page after a cursor. `None`: there is none.
     pub fn next_token(&self, next: Option<String>) -> Option<String> {
         next.map(|cursor| encode(self.operation(), &cursor))
@@ -36,10 +59,18 @@ impl Call {
     ) -> Result<PageRequest, ApiError> {
         let size: Option<PageSize> = self.query(size).optional()?;
         let text: Option<String> = self.query(token).optional()?;
-        let decoded = text.map(|text| {
-            decode(self.operation(), &text)
-                .ok_or_else(|| ApiError::invalid(token, "not a token of this list: start again without it"))
-        });
+        self.page_of(token, size, text, ascending)
+    }
+
+    fn page_of(
+        &self,
+        token: &'static str,
+        size: Option<PageSize>,
+        text: Option<String>,
+        ascending: bool,
+    ) -> Result<PageRequest, ApiError> {
+        let decoded = text
+            .map(|text| decode(self.operation(), &text).ok_or_else(|| ApiError::invalid(token, NOT_A_TOKEN)));
         let limit = size.map_or(DEFAULT_SIZE, |PageSize(size)| size);
         Ok(PageRequest { after: decoded.transpose()?, limit, ascending })
     }

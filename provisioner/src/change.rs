@@ -128,6 +128,8 @@ pub enum Dependency {
     Thing(ThingName),
     Policy(PolicyName),
     ThingGroup(ThingGroupName),
+    /// Which dynamic groups there are, and their queries.
+    DynamicGroups,
 }
 
 impl Change {
@@ -136,7 +138,10 @@ impl Change {
         match self {
             Self::Thing { thing, .. } => vec![Dependency::Thing(thing.name.clone())],
             Self::ThingTypeAssociation { thing, .. } => vec![Dependency::Thing(thing.clone())],
-            Self::ThingGroup { group, .. } => vec![Dependency::ThingGroup(group.name.clone())],
+            Self::ThingGroup { group, .. } => {
+                let dynamic = group.query.as_ref().map(|_| Dependency::DynamicGroups);
+                [Dependency::ThingGroup(group.name.clone())].into_iter().chain(dynamic).collect()
+            }
             Self::ThingGroupMembership { group, thing, .. } => {
                 vec![Dependency::Thing(thing.clone()), Dependency::ThingGroup(group.clone())]
             }

@@ -35,6 +35,8 @@ pub enum RegistryError {
     RegistrationFailure(String),
     #[error("{0}")]
     MalformedPolicy(String),
+    #[error("{0}")]
+    InvalidQuery(String),
     /// The store cannot persist (disk full, failed flush): nothing is written until it can again.
     #[error("the registry cannot be written: {0}")]
     Unavailable(String),

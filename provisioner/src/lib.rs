@@ -11,6 +11,7 @@ mod audit;
 mod cache;
 mod change;
 mod clock;
+mod connectivity;
 mod error;
 pub mod names;
 mod permissions;
@@ -18,6 +19,7 @@ mod provisioner;
 mod reason;
 pub mod records;
 pub mod registry;
+pub mod search;
 mod shared_records;
 mod simulate;
 pub mod store;
@@ -33,6 +35,7 @@ pub use attempt::{Attempt, AttemptFilter, Outcome};
 pub use audit::{AuditFilter, AuditLog, AuditRecord};
 pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use connectivity::{ConnectionState, Connectivity};
 pub use error::{RegistryError, ResourceKindName};
 pub use permissions::{
     AuthorizationAnswer, AuthorizationQuestion, AuthorizationRequest, ConnectContext, Granted,

@@ -8,8 +8,8 @@ mod question;
 use crate::change::Dependency;
 use crate::error::RegistryError;
 use crate::names::{PolicyName, ThingGroupName, ThingName};
-use crate::records::{PolicyTarget, ThingGroupRecord};
-use crate::registry::{policy_attachments, thing_groups};
+use crate::records::{PolicyTarget, ThingGroupRecord, ThingRecord};
+use crate::registry::{dynamic_groups, policy_attachments, thing_groups};
 use crate::tx::Tx;
 pub(crate) use effective::effective;
 pub(crate) use question::answer;
@@ -64,6 +64,7 @@ pub(crate) async fn grant(
         let (policies, groups) = policies_of_groups(tx, &record.name).await?;
         applicable.extend(policies);
         depends_on.extend(groups.into_iter().map(Dependency::ThingGroup));
+        depends_on.push(Dependency::DynamicGroups);
     }
     let mut attached = Vec::with_capacity(applicable.len());
     for policy in &applicable {
@@ -111,7 +112,11 @@ async fn groups_with_ancestors(
     thing: &ThingName,
 ) -> Result<BTreeSet<ThingGroupName>, RegistryError> {
     let mut all = BTreeSet::new();
-    for group in thing_groups::groups_of(tx, thing).await? {
+    let own = thing_groups::groups_of(tx, thing).await?;
+    if let Some(record) = tx.get::<ThingRecord>(thing).await? {
+        all.extend(dynamic_groups::of_thing(tx, &record, &own).await?);
+    }
+    for group in own {
         if let Some(record) = tx.get::<ThingGroupRecord>(&group).await? {
             all.extend(record.ancestors);
         }

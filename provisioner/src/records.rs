@@ -142,7 +142,7 @@ pub struct PropagatingAttribute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_attribute: Option<String>,
 }
-/// A static thing group.
+/// A thing group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -158,6 +158,9 @@ pub struct ThingGroupRecord {
     pub description: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<AttributeName, AttributeValue>,
+    /// A dynamic group: the query whose answer its things are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     pub version: u64,
     pub created_at: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -256,6 +259,38 @@ pub struct TemplateVersionRecord {
 pub enum PolicyTarget {
     Certificate(CertificateId),
     ThingGroup(ThingGroupName),
+}
+/// What of things can be searched.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct IndexingConfiguration {
+    /// Things of the registry.
+    pub registry: bool,
+    /// Whether they are connected.
+    pub connectivity: bool,
+    /// Fields that a tool has asked to index, with their types; kept for it. Every attribute can be searched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_fields: Vec<IndexedField>,
+}
+/// A field of an index.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct IndexedField {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `Number`, `String` or `Boolean`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FieldType>,
+}
+/// The type of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs)]
+pub enum FieldType {
+    Number,
+    String,
+    Boolean,
 }
 /// How much AWS would log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -37,7 +37,7 @@ pub(super) async fn untag(call: &Call) -> Result<Reply, ApiError> {
 /// A resource has a handful of tags: they are always one page.
 pub(super) async fn list(call: &Call) -> Result<Reply, ApiError> {
     let resource = call.resource(call.query("resourceArn"))?;
-    call.token_page()?;
+    call.first_page_only()?;
     let tags = call.registry().tags(&resource).await?;
     let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
     Ok(Reply::members(json!({"tags": tags})))

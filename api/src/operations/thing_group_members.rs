@@ -10,8 +10,8 @@ use crate::reply::Reply;
 
 pub(super) async fn add(call: &Call) -> Result<Reply, ApiError> {
     let (thing, group) = thing_and_group(call)?;
-    let _: Option<bool> = call.member("overrideDynamicGroups").optional()?;
-    call.registry().add_thing_to_group(&thing, &group).await?;
+    let over_dynamic = call.member("overrideDynamicGroups").or_default()?;
+    call.registry().add_thing_to_group_over(&thing, &group, over_dynamic).await?;
     Ok(Reply::nothing())
 }
 
@@ -25,8 +25,8 @@ pub(super) async fn update_of_thing(call: &Call) -> Result<Reply, ApiError> {
     let thing: ThingName = call.member("thingName").required()?;
     let add_to: Vec<ThingGroupName> = call.member("thingGroupsToAdd").or_default()?;
     let remove_from: Vec<ThingGroupName> = call.member("thingGroupsToRemove").or_default()?;
-    let _: Option<bool> = call.member("overrideDynamicGroups").optional()?;
-    call.registry().update_groups_of_thing(&thing, &add_to, &remove_from).await?;
+    let over_dynamic = call.member("overrideDynamicGroups").or_default()?;
+    call.registry().update_groups_of_thing(&thing, &add_to, &remove_from, over_dynamic).await?;
     Ok(Reply::nothing())
 }
 

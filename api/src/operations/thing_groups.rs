@@ -7,6 +7,7 @@ use jitp_provisioner::registry::{CreateThingGroup, ThingGroupFilter, UpdateThing
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::search::{INDEX, QUERY_VERSION};
 use super::tags;
 use super::things::AttributePayload;
 use crate::call::Call;
@@ -52,6 +53,10 @@ pub(super) async fn describe(call: &Call) -> Result<Reply, ApiError> {
             "rootToParentThingGroups": ancestors,
             "creationDate": record.created_at.epoch_seconds(),
         },
+        "indexName": record.query.as_ref().map(|_| INDEX),
+        "queryString": record.query,
+        "queryVersion": record.query.as_ref().map(|_| QUERY_VERSION),
+        "status": record.query.as_ref().map(|_| "ACTIVE"),
     })))
 }
 

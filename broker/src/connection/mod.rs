@@ -64,7 +64,11 @@ impl Shared {
         Ok(Arc::new(Self {
             topics: TopicLimits::from(&limits),
             acceptor,
-            lifecycle: Lifecycle::new(backend.clone(), Arc::clone(provisioner.clock())),
+            lifecycle: Lifecycle::new(
+                backend.clone(),
+                Arc::clone(provisioner.clock()),
+                provisioner.registry().connectivity().clone(),
+            ),
             live: LiveSessions::new(provisioner.clone(), backend.clone(), config.recheck_connect),
             backend,
             figures: Figures::register(),

@@ -3,8 +3,8 @@ use super::version_numbers::VersionNumbers;
 use crate::backend::Backend;
 use crate::enforcement::Identity;
 use crate::message::{Message, QoS};
-use jitp_provisioner::Clock;
 use jitp_provisioner::names::{CertificateId, ThingName};
+use jitp_provisioner::{Clock, Connectivity};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 pub(crate) struct Lifecycle {
     backend: Backend,
     clock: Arc<dyn Clock>,
+    connectivity: Connectivity,
     numbers: Mutex<VersionNumbers>,
 }
 
@@ -90,14 +91,17 @@ struct Event<'a> {
 }
 
 impl Lifecycle {
-    pub(crate) fn new(backend: Backend, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(backend: Backend, clock: Arc<dyn Clock>, connectivity: Connectivity) -> Self {
         let numbers = VersionNumbers::starting_at(clock.now().millis(), Instant::now());
-        Self { backend, clock, numbers: Mutex::new(numbers) }
+        Self { backend, clock, connectivity, numbers: Mutex::new(numbers) }
     }
 
     /// CONNACK 0 was sent.
     pub(crate) fn connected(&self, presence: &mut Presence) {
         presence.number = Some(self.numbers.lock().connect(&presence.client_id, Instant::now()));
+        if let Some(thing) = presence.known_as() {
+            self.connectivity.connected(&thing, &presence.session, self.clock.now());
+        }
         self.publish("presence/connected", presence, |presence, event| Event {
             event_type: "connected",
             ip_address: Some(presence.ip_address),
@@ -112,6 +116,9 @@ impl Lifecycle {
             return;
         }
         self.numbers.lock().disconnect(&presence.client_id, Instant::now());
+        if let Some(thing) = presence.known_as() {
+            self.connectivity.disconnected(&thing, &presence.session, reason.as_str(), self.clock.now());
+        }
         self.publish("presence/disconnected", presence, |presence, event| Event {
             event_type: "disconnected",
             client_initiated_disconnect: Some(reason == DisconnectReason::ClientInitiatedDisconnect),
@@ -171,6 +178,10 @@ impl Lifecycle {
 }
 
 impl Presence {
+    /// The thing that is connected: the connection's, else the one that is named like the client id.
+    fn known_as(&self) -> Option<ThingName> {
+        self.thing.clone().or_else(|| ThingName::new(&self.client_id).ok())
+    }
     pub(crate) fn new(identity: &Identity, thing: Option<ThingName>) -> Self {
         Self {
             client_id: Arc::clone(&identity.client_id),

@@ -154,7 +154,7 @@ async fn join(tx: &mut Tx, plan: &ThingPlan, group: &ThingGroupName) -> Result<(
             format!("the thing {} is in {MOST_GROUPS} thing groups already: remove it from one", plan.name);
         return Err(at(plan, ReasonCode::LimitExceeded, property, message));
     }
-    let joined = thing_groups::add(tx, &plan.name, group).await;
+    let joined = thing_groups::add(tx, &plan.name, group, true).await;
     joined.map_err(|e| placed(e, &plan.logical_name, property))
 }
 

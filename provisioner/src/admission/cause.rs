@@ -57,6 +57,7 @@ impl From<RegistryError> for Cause {
             | RegistryError::NotFound { .. }
             | RegistryError::RegistrationFailure(_)
             | RegistryError::CertificateValidation(_)
+            | RegistryError::InvalidQuery(_)
             | RegistryError::RegistrationCodeValidation(_) => ReasonCode::InvalidValue,
             RegistryError::MalformedPolicy(_) => ReasonCode::TemplateInvalid,
             RegistryError::Unavailable(_) => ReasonCode::RegistryUnavailable,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The version of the format that this program writes and reads. It rises with every change to what [`Commit`] contains.
-const FORMAT_VERSION: u8 = 2;
+const FORMAT_VERSION: u8 = 3;
 
 /// The changes of one commit.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -138,6 +138,7 @@ pub(super) struct GroupState {
     ancestors: Vec<ThingGroupName>,
     description: Option<String>,
     attributes: BTreeMap<AttributeName, AttributeValue>,
+    query: Option<String>,
     version: u64,
     created_at: Timestamp,
     #[serde(skip)]
@@ -187,6 +188,7 @@ mod tests {
             ancestors: vec!["all".parse().unwrap()],
             description: Some("all pumps".into()),
             attributes: BTreeMap::new(),
+            query: Some("thingName:pump*".into()),
             version: 1,
             created_at: at,
             tags: BTreeMap::new(),
@@ -266,9 +268,9 @@ mod tests {
     fn what_another_version_wrote_or_something_damaged_is_an_error_that_names_the_commit() {
         let mut newer = encode_changes(Timestamp(3), &changes()).unwrap().unwrap();
         let whole = newer.clone();
-        newer[0] = 3;
+        newer[0] = FORMAT_VERSION + 1;
         let text = read(newer).unwrap_err();
-        assert!(text.contains("commit 5") && text.contains("format version 3"), "{text}");
+        assert!(text.contains("commit 5") && text.contains("format version 4"), "{text}");
         for length in 0..whole.len() {
             assert!(read(whole[..length].to_vec()).is_err(), "{length} bytes");
         }

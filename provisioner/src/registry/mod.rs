@@ -7,14 +7,17 @@ pub(crate) mod billing_groups;
 pub(crate) mod ca_certificates;
 pub(crate) mod certificates;
 mod description;
+pub(crate) mod dynamic_groups;
 pub(crate) mod events;
 mod identity;
+mod indexing;
 mod logging;
 mod page;
 pub(crate) mod policies;
 pub(crate) mod policy_attachments;
 pub(crate) mod principals;
 pub(crate) mod registration_code;
+mod search;
 mod tags;
 pub(crate) mod templates;
 mod thing_group_tree;
@@ -26,6 +29,7 @@ pub(crate) use attributes::{Attributes, updated as updated_attributes};
 pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
 pub use certificates::RegisterCertificate;
 pub use page::{Page, PageRequest};
+pub use search::FoundThing;
 pub use tags::Tags;
 pub use templates::{CreateTemplate, UpdateTemplate};
 pub use thing_groups::{CreateThingGroup, ThingGroupFilter, UpdateThingGroup};
@@ -35,6 +39,7 @@ pub use things::{CreateThing, ThingFilter, UpdateThing};
 use crate::arn::{Arn, ResourceKind};
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
+use crate::connectivity::Connectivity;
 use crate::error::RegistryError;
 use crate::provisioner::{Health, Options};
 use crate::store::sled::{DiskGuard, SledOptions, SledStore, free_bytes};
@@ -58,6 +63,7 @@ pub struct Registry {
     options: Arc<Options>,
     clock: Arc<dyn Clock>,
     changes: ChangeFeed,
+    connectivity: Connectivity,
 }
 
 impl Registry {
@@ -86,7 +92,8 @@ impl Registry {
     /// The registry over a store.
     pub(crate) async fn over(store: Arc<dyn Store>, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
         let changes = ChangeFeed::new(Arc::clone(&store), Arc::clone(&clock));
-        let registry = Self { store, options: Arc::new(options), clock, changes };
+        let registry =
+            Self { store, options: Arc::new(options), clock, changes, connectivity: Connectivity::default() };
         transact!(registry, |tx| identity::claim(tx))?;
         Ok(registry)
     }
@@ -101,6 +108,10 @@ impl Registry {
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+    /// Who is connected, as this process sees it.
+    pub fn connectivity(&self) -> &Connectivity {
+        &self.connectivity
     }
     /// Can it be written?
     pub fn health(&self) -> Health {

@@ -90,7 +90,7 @@ pub(super) fn strange_key(table: Table, key: &[u8]) -> RegistryError {
     ))
 }
 
-fn read_cursor(cursor: &str) -> Result<Key> {
+pub(super) fn read_cursor(cursor: &str) -> Result<Key> {
     hex::decode(cursor).map_err(|_| {
         RegistryError::InvalidRequest(
             "the marker is not one that this service has given: take it from the page before, unchanged"

@@ -1,8 +1,10 @@
-//! Static thing groups (`spec/control-plane.md` section 6).
+//! Thing groups that things are added to (`spec/control-plane.md` section 6).
 use super::page::{Page, PageRequest, name_in_key, page, strange_key};
 use super::tags::{self, Tags};
 use super::things::check_version;
-use super::{Registry, Result, attributes, description, policy_attachments, thing_group_tree};
+use super::{
+    Registry, Result, attributes, description, dynamic_groups, policy_attachments, thing_group_tree,
+};
 use crate::arn::ResourceKind;
 use crate::change::{Change, Operation};
 use crate::error::RegistryError;
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 
 const MOST_LEVELS: usize = 7;
 const MOST_CHILDREN: usize = 100;
-const MOST_GROUPS_OF_THING: usize = 10;
+pub(super) const MOST_GROUPS_OF_THING: usize = 10;
 /// Memberships that one commit removes when a group is deleted: a group may have millions.
 const REMOVED_AT_ONCE: usize = 200;
 
@@ -51,11 +53,12 @@ pub struct ThingGroupFilter {
     pub recursive: Option<bool>,
 }
 
-/// Creates a group, under its parent if it names one.
+/// Creates a group, under its parent if it names one; with a query a dynamic one.
 pub(crate) async fn create(
     tx: &mut Tx,
     name: &ThingGroupName,
     group: &CreateThingGroup,
+    query: Option<&str>,
 ) -> Result<ThingGroupRecord> {
     description::check("thing group", group.description.as_deref(), 2028)?;
     attributes::check_of_group(&group.attributes)?;
@@ -84,6 +87,7 @@ pub(crate) async fn create(
         ancestors,
         description: group.description.clone(),
         attributes: group.attributes.clone(),
+        query: query.map(Into::into),
         version: 1,
         created_at: tx.now(),
         tags: group.tags.clone(),
@@ -98,8 +102,13 @@ pub(crate) async fn create(
     Ok(record)
 }
 
-/// Changes description and attributes; the version that the group has now.
-pub(crate) async fn update(tx: &mut Tx, name: &ThingGroupName, update: &UpdateThingGroup) -> Result<u64> {
+/// Changes description, attributes and, of a dynamic group, the query; the version that the group has now.
+pub(crate) async fn update(
+    tx: &mut Tx,
+    name: &ThingGroupName,
+    update: &UpdateThingGroup,
+    query: Option<&str>,
+) -> Result<u64> {
     description::check("thing group", update.description.as_deref(), 2028)?;
     let before: ThingGroupRecord = tx.require(name).await?;
     check_version("thing group", name.as_str(), before.version, update.expected_version)?;
@@ -110,6 +119,9 @@ pub(crate) async fn update(tx: &mut Tx, name: &ThingGroupName, update: &UpdateTh
     if let Some(new) = &update.attributes {
         after.attributes = attributes::updated(&before.attributes, new, update.merge);
         attributes::check_of_group(&after.attributes)?;
+    }
+    if let Some(query) = query {
+        after.query = Some(query.into());
     }
     if after == before {
         return Ok(before.version);
@@ -122,6 +134,11 @@ pub(crate) async fn update(tx: &mut Tx, name: &ThingGroupName, update: &UpdateTh
     Ok(version)
 }
 
+async fn update_static(tx: &mut Tx, name: &ThingGroupName, change: &UpdateThingGroup) -> Result<u64> {
+    check_static(&tx.require(name).await?)?;
+    update(tx, name, change, None).await
+}
+
 /// Deletes a group without children, its policy attachments and memberships with it; memberships some at a time.
 /// `false`: there are more, do it again. A missing group is a success.
 pub(crate) async fn delete_some(
@@ -130,6 +147,7 @@ pub(crate) async fn delete_some(
     expected_version: Option<u64>,
 ) -> Result<bool> {
     let Some(group) = tx.get::<ThingGroupRecord>(name).await? else { return Ok(true) };
+    check_static(&group)?;
     check_version("thing group", name.as_str(), group.version, expected_version)?;
     if !tx.is_empty(Table::ChildGroups, &key_prefix(name.as_str())).await? {
         return Err(RegistryError::InvalidRequest(format!(
@@ -144,9 +162,20 @@ pub(crate) async fn delete_some(
         let thing: ThingRecord = tx.get(&thing).await?.ok_or_else(|| strange_key(table, &key))?;
         set_membership(tx, &thing, &group, false);
     }
-    if !all {
-        return Ok(false);
+    if all {
+        delete_empty(tx, group, expected_version).await?;
     }
+    Ok(all)
+}
+
+/// Deletes a group without children and things, its policy attachments with it.
+pub(super) async fn delete_empty(
+    tx: &mut Tx,
+    group: ThingGroupRecord,
+    expected_version: Option<u64>,
+) -> Result<()> {
+    let name = &group.name;
+    check_version("thing group", name.as_str(), group.version, expected_version)?;
     let target = PolicyTarget::ThingGroup(name.clone());
     for policy in policy_attachments::policies_of(tx, &target).await? {
         policy_attachments::detach(tx, &policy, &target).await?;
@@ -159,13 +188,20 @@ pub(crate) async fn delete_some(
     let parent_ids = ids_of_ancestors(tx, &group).await?;
     tx.delete::<ThingGroupRecord>(name);
     tx.record(Change::ThingGroup { operation: Operation::Deleted, group, parent_ids });
-    Ok(true)
+    Ok(())
 }
 
-/// Adds a thing to a group; again is no change.
-pub(crate) async fn add(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
+/// Adds a thing to a group; again is no change. `over_dynamic`: where it is in as many groups as are allowed, it leaves
+/// a dynamic one for this one.
+pub(crate) async fn add(
+    tx: &mut Tx,
+    thing: &ThingName,
+    group: &ThingGroupName,
+    over_dynamic: bool,
+) -> Result<()> {
     let thing: ThingRecord = tx.require(thing).await?;
     let group: ThingGroupRecord = tx.require(group).await?;
+    check_static(&group)?;
     let present = groups_of(tx, &thing.name).await?;
     if present.contains(&group.name) {
         return Ok(());
@@ -176,6 +212,17 @@ pub(crate) async fn add(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) 
             thing.name,
             present.len()
         )));
+    }
+    if !over_dynamic {
+        let dynamic = dynamic_groups::of_thing(tx, &thing, &present).await?.len();
+        if present.len() + dynamic >= MOST_GROUPS_OF_THING {
+            return Err(RegistryError::InvalidRequest(format!(
+                "thing {} is in {} thing groups, {dynamic} of them dynamic, and {MOST_GROUPS_OF_THING} are allowed: with \
+                 overrideDynamicGroups=true it leaves a dynamic one",
+                thing.name,
+                present.len() + dynamic
+            )));
+        }
     }
     for other in present {
         let other: ThingGroupRecord = tx.require(&other).await?;
@@ -200,12 +247,13 @@ pub(crate) async fn change_groups(
     thing: &ThingName,
     add_to: &[ThingGroupName],
     remove_from: &[ThingGroupName],
+    over_dynamic: bool,
 ) -> Result<()> {
     for group in remove_from {
         remove(tx, thing, group).await?;
     }
     for group in add_to {
-        add(tx, thing, group).await?;
+        add(tx, thing, group, over_dynamic).await?;
     }
     tx.require::<ThingRecord>(thing).await.map(|_| ())
 }
@@ -214,13 +262,14 @@ pub(crate) async fn change_groups(
 pub(crate) async fn remove(tx: &mut Tx, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
     let thing: ThingRecord = tx.require(thing).await?;
     let group: ThingGroupRecord = tx.require(group).await?;
+    check_static(&group)?;
     if groups_of(tx, &thing.name).await?.contains(&group.name) {
         set_membership(tx, &thing, &group, false);
     }
     Ok(())
 }
 
-/// The groups that a thing is in, by name; at most 10.
+/// The groups that a thing was added to, by name; at most 10. Dynamic ones are none of them.
 pub(crate) async fn groups_of(tx: &mut Tx, thing: &ThingName) -> Result<Vec<ThingGroupName>> {
     let prefix = key_prefix(thing.as_str());
     let rows = tx.rows(Table::GroupsOfThing, &prefix).await?;
@@ -235,6 +284,7 @@ async fn check_parent(tx: &mut Tx, name: &ThingGroupName) -> Result<ThingGroupRe
             "the parent thing group {name} does not exist: create it first"
         )));
     };
+    check_static(&parent)?;
     if parent.ancestors.len() + 2 > MOST_LEVELS {
         return Err(RegistryError::InvalidRequest(format!(
             "thing group {name} is on level {}, and {MOST_LEVELS} levels are allowed: choose a parent higher up",
@@ -248,6 +298,18 @@ async fn check_parent(tx: &mut Tx, name: &ThingGroupName) -> Result<ThingGroupRe
         )));
     }
     Ok(parent)
+}
+
+/// What is done to the things of a group is not done to a dynamic one.
+fn check_static(group: &ThingGroupRecord) -> Result<()> {
+    match group.query {
+        None => Ok(()),
+        Some(_) => Err(RegistryError::InvalidRequest(format!(
+            "thing group {} is a dynamic one: its query says which things are in it, it has no groups below, and it is \
+             changed with UpdateDynamicThingGroup and DeleteDynamicThingGroup",
+            group.name
+        ))),
+    }
 }
 
 async fn ids_of_ancestors(tx: &mut Tx, group: &ThingGroupRecord) -> Result<Vec<String>> {
@@ -327,11 +389,11 @@ impl Registry {
         name: ThingGroupName,
         group: CreateThingGroup,
     ) -> Result<ThingGroupRecord> {
-        transact!(self, |tx| create(tx, &name, &group))
+        transact!(self, |tx| create(tx, &name, &group, None))
     }
     /// UpdateThingGroup; the new version.
     pub async fn update_thing_group(&self, name: &ThingGroupName, u: UpdateThingGroup) -> Result<u64> {
-        transact!(self, |tx| update(tx, name, &u))
+        transact!(self, |tx| update_static(tx, name, &u))
     }
     /// ListThingGroups, by name.
     pub async fn list_thing_groups(
@@ -364,7 +426,10 @@ impl Registry {
         recursive: bool,
         request: &PageRequest,
     ) -> Result<Page<ThingName>> {
-        self.begin().require::<ThingGroupRecord>(name).await?;
+        let group: ThingGroupRecord = self.begin().require(name).await?;
+        if let Some(query) = &group.query {
+            return self.things_of_dynamic_group(name, query, request).await;
+        }
         if recursive {
             return thing_group_tree::list_things(self.store(), name, request).await;
         }
@@ -380,8 +445,9 @@ impl Registry {
         thing: &ThingName,
         add_to: &[ThingGroupName],
         remove_from: &[ThingGroupName],
+        over_dynamic: bool,
     ) -> Result<()> {
-        transact!(self, |tx| change_groups(tx, thing, add_to, remove_from))
+        transact!(self, |tx| change_groups(tx, thing, add_to, remove_from, over_dynamic))
     }
     /// DescribeThingGroup.
     pub async fn thing_group(&self, name: &ThingGroupName) -> Result<ThingGroupRecord> {
@@ -396,25 +462,21 @@ impl Registry {
         while !transact!(self, |tx| delete_some(tx, name, expected_version))? {}
         Ok(())
     }
-    /// AddThingToThingGroup.
+    /// AddThingToThingGroup without `overrideDynamicGroups`.
     pub async fn add_thing_to_group(&self, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
-        transact!(self, |tx| add(tx, thing, group))
+        self.add_thing_to_group_over(thing, group, false).await
+    }
+    /// AddThingToThingGroup.
+    pub async fn add_thing_to_group_over(
+        &self,
+        thing: &ThingName,
+        group: &ThingGroupName,
+        over_dynamic: bool,
+    ) -> Result<()> {
+        transact!(self, |tx| add(tx, thing, group, over_dynamic))
     }
     /// RemoveThingFromThingGroup.
     pub async fn remove_thing_from_group(&self, thing: &ThingName, group: &ThingGroupName) -> Result<()> {
         transact!(self, |tx| remove(tx, thing, group))
-    }
-    /// ListThingGroupsForThing, by name.
-    pub async fn list_groups_of_thing(
-        &self,
-        thing: &ThingName,
-        request: &PageRequest,
-    ) -> Result<Page<ThingGroupName>> {
-        self.begin().require::<ThingRecord>(thing).await?;
-        let table = Table::GroupsOfThing;
-        page(self.store(), table, &key_prefix(thing.as_str()), request, |key, _| {
-            name_in_key(table, key).map(Some)
-        })
-        .await
     }
 }

@@ -53,6 +53,8 @@ tables! {
     ThingGroups = "thing-groups",
     /// parent, child → nothing.
     ChildGroups = "child-groups",
+    /// dynamic group → when it was created, and its query.
+    DynamicGroups = "dynamic-groups",
     /// group, thing → nothing.
     ThingsOfGroup = "things-of-group",
     /// thing, group → nothing.

@@ -16,6 +16,7 @@ mod events;
 mod pages;
 mod policies;
 mod principals;
+mod search;
 mod tags;
 mod templates;
 mod thing_group_tree;
@@ -143,6 +144,7 @@ pub fn kind<T: std::fmt::Debug>(result: Result<T, RegistryError>) -> &'static st
         RegistryError::ConflictingUpdate(_) => "CU",
         RegistryError::RegistrationFailure(_) => "RR",
         RegistryError::MalformedPolicy(_) => "MP",
+        RegistryError::InvalidQuery(_) => "IQ",
         RegistryError::Unavailable(_) => "SU",
         RegistryError::Internal(_) => "IF",
     }
