@@ -47,7 +47,7 @@ pub struct Limits {
     pub topic_aliases: u16,
     /// Messages queued for one session; at the bound new messages are dropped and counted.
     pub queued_messages: usize,
-    /// Bytes queued for one session.
+    /// Bytes queued for one session; at most 4 GiB count.
     pub queued_bytes: usize,
     /// Upper bound of a session expiry, and the expiry of 3.1.1 persistent sessions.
     pub session_expiry: Duration,

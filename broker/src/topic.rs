@@ -121,9 +121,9 @@ impl Filter {
         matches(self.path(), topic)
     }
 
-    /// The text that [`Filter::path`] is a part of, and where it starts.
-    pub(crate) fn shared_text(&self) -> (&Arc<str>, usize) {
-        (&self.text, usize::from(self.start))
+    /// `part` of the path: the text of the filter itself, shared, if that is all there is.
+    pub(crate) fn shared_text(&self, part: &str) -> Arc<str> {
+        if *part == *self.text { Arc::clone(&self.text) } else { part.into() }
     }
 }
 

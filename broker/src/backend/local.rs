@@ -42,7 +42,10 @@ impl Local {
             tickets: AtomicU64::new(0),
             online: AtomicUsize::new(0),
             offline: AtomicUsize::new(0),
-            bounds: Bounds { messages: options.queued_messages, bytes: options.queued_bytes },
+            bounds: Bounds {
+                messages: options.queued_messages,
+                bytes: u32::try_from(options.queued_bytes).unwrap_or(u32::MAX),
+            },
             options,
         });
         tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));

@@ -33,6 +33,16 @@ impl<S> Default for Below<S> {
 }
 
 impl<S: Subscriber> Branch<S> {
+    /// With one subscription that ends here.
+    pub(super) fn of_one(subscription: Subscription<S>) -> Self {
+        Self { here: Subscribers::of_one(subscription), below: None }
+    }
+
+    /// The subscription that ends here, if it is the only one at all and not a shared one.
+    pub(super) fn only_one(&self) -> Option<&Subscription<S>> {
+        if self.below.is_none() { self.here.only_one() } else { None }
+    }
+
     /// Adds a subscription whose filter goes on with `rest`. Returns whether it replaced one.
     pub(super) fn add(&mut self, rest: Option<&str>, filter: &Filter, subscription: Subscription<S>) -> bool {
         let Some(rest) = rest else { return self.here.add(filter, subscription) };

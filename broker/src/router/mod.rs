@@ -4,11 +4,12 @@
 //! lives in a trie of levels below its stem. `fleet/dev1/commands` is all stem, `fleet/dev1/#` has the stem `fleet/dev1`,
 //! `fleet/+/state` the stem `fleet`. So a publish looks up those stems of its topic at whose depth there are wildcards at
 //! all, and itself: its cost depends on the depth of the topic and on what matches, not on how many filters there are. A
-//! filter of one device's own costs one table entry. The table is cut into shards by hash, each with a lock that is held
+//! filter of one device's own costs one table entry of half a cache line. The table is cut into shards by hash, each with a lock that is held
 //! for one lookup or one change; filters that start with a wildcard have a trie and a lock of their own.
 
 mod branch;
 mod dense_set;
+mod stem;
 mod subscribers;
 
 pub(crate) use dense_set::{DenseSet, Keyed};
@@ -19,8 +20,8 @@ use branch::Branch;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use parking_lot::RwLock;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use stem::{Removed, Stem};
 use subscribers::Visit;
 
 /// All subscriptions, and the matching of topics with them. Safe to share between threads.
@@ -60,14 +61,19 @@ impl<S: Subscriber> Router<S> {
         let replaced = match parts.stem {
             None => self.stemless.write().add(parts.rest, filter, subscription),
             Some(stem) => {
-                let hash = self.hasher.hash_one(stem);
+                let hash = self.hash(stem.as_bytes());
                 let mut table = self.shard(hash).0.write();
-                let rehash = |entry: &Stem<S>| self.hasher.hash_one(entry.as_str());
-                let entry = match table.entry(hash, |entry| entry.as_str() == stem, rehash) {
-                    Entry::Occupied(entry) => entry,
-                    Entry::Vacant(entry) => entry.insert(Stem::new(filter, stem.len())),
-                };
-                entry.into_mut().branch.add(parts.rest, filter, subscription)
+                match table.entry(
+                    hash,
+                    |entry| entry.name() == stem.as_bytes(),
+                    |entry| self.hash(entry.name()),
+                ) {
+                    Entry::Occupied(mut entry) => entry.get_mut().add(parts.rest, filter, subscription),
+                    Entry::Vacant(entry) => {
+                        entry.insert(Stem::new(stem, parts.rest, filter, subscription));
+                        false
+                    }
+                }
             }
         };
         if !replaced {
@@ -93,19 +99,21 @@ impl<S: Subscriber> Router<S> {
     }
 
     fn remove_below(&self, stem: &str, rest: Option<&str>, filter: &Filter, subscriber: &S) -> bool {
-        let hash = self.hasher.hash_one(stem);
+        let hash = self.hash(stem.as_bytes());
         let mut table = self.shard(hash).0.write();
-        let Ok(mut entry) = table.find_entry(hash, |entry| entry.as_str() == stem) else { return false };
-        let removed = entry.get_mut().branch.remove(rest, filter, subscriber.key());
-        if entry.get().branch.is_empty() {
+        let Ok(mut entry) = table.find_entry(hash, |entry| entry.name() == stem.as_bytes()) else {
+            return false;
+        };
+        let removed = entry.get_mut().remove(rest, filter, subscriber.key());
+        if removed == Removed::Last {
             entry.remove();
             if table.is_empty() {
                 *table = HashTable::new();
             } else if table.len() < table.capacity() / 4 {
-                table.shrink_to_fit(|entry| self.hasher.hash_one(entry.as_str()));
+                table.shrink_to_fit(|entry| self.hash(entry.name()));
             }
         }
-        removed
+        removed != Removed::Nothing
     }
 
     /// Collects who gets a message on `topic`: every subscription that matches, and one member of every group of a
@@ -131,11 +139,11 @@ impl<S: Subscriber> Router<S> {
     pub(crate) fn has_subscriber(&self, topic: &str) -> bool {
         let parent = self.hash_matches_parent;
         let at_stem = |stem: &str, rest| {
-            let hash = self.hasher.hash_one(stem);
+            let hash = self.hash(stem.as_bytes());
             let table = self.shard(hash).0.read();
             table
-                .find(hash, |entry| entry.as_str() == stem)
-                .is_some_and(|entry| entry.branch.matches(rest, parent))
+                .find(hash, |entry| entry.name() == stem.as_bytes())
+                .is_some_and(|entry| entry.matches(rest, parent))
         };
         let stemless = self.has_wildcards(0) && !topic.starts_with('$');
         let above = |(depth, (slash, _)): (usize, (usize, &str))| {
@@ -153,10 +161,10 @@ impl<S: Subscriber> Router<S> {
         match parts.stem {
             None => self.stemless.read().find(parts.rest)?.choose(filter, except),
             Some(stem) => {
-                let hash = self.hasher.hash_one(stem);
+                let hash = self.hash(stem.as_bytes());
                 let table = self.shard(hash).0.read();
-                let entry = table.find(hash, |entry| entry.as_str() == stem)?;
-                entry.branch.find(parts.rest)?.choose(filter, except)
+                let entry = table.find(hash, |entry| entry.name() == stem.as_bytes())?;
+                entry.choose(parts.rest, filter, except)
             }
         }
     }
@@ -167,11 +175,15 @@ impl<S: Subscriber> Router<S> {
     }
 
     fn visit_stem(&self, stem: &str, rest: Option<&str>, visit: &mut Visit<'_, S>) {
-        let hash = self.hasher.hash_one(stem);
+        let hash = self.hash(stem.as_bytes());
         let table = self.shard(hash).0.read();
-        if let Some(entry) = table.find(hash, |entry| entry.as_str() == stem) {
-            entry.branch.visit(rest, visit);
+        if let Some(entry) = table.find(hash, |entry| entry.name() == stem.as_bytes()) {
+            entry.visit(rest, visit);
         }
+    }
+
+    fn hash(&self, stem: &[u8]) -> u64 {
+        self.hasher.hash_one(stem)
     }
 
     #[expect(
@@ -200,32 +212,6 @@ impl<S: Subscriber> Router<S> {
     pub(crate) fn occupied(&self) -> (usize, usize, usize) {
         let tables = self.shards.iter().map(|shard| shard.0.read().capacity()).sum();
         (tables, usize::from(!self.stemless.read().is_empty()), self.len())
-    }
-}
-
-/// A filter's leading levels without a wildcard, and what is subscribed there and below.
-struct Stem<S> {
-    /// The text of the filter that came first; the stem is a part of it, so that no second string is needed.
-    text: Arc<str>,
-    start: u32,
-    end: u32,
-    branch: Branch<S>,
-}
-
-impl<S> Stem<S> {
-    fn new(filter: &Filter, bytes: usize) -> Self {
-        let (text, start) = filter.shared_text();
-        let offset = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self {
-            text: Arc::clone(text),
-            start: offset(start),
-            end: offset(start + bytes),
-            branch: Branch::default(),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        self.text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 

@@ -100,7 +100,35 @@ impl<S> Default for Subscribers<S> {
     }
 }
 
+impl<S: Subscriber> Visit<'_, S> {
+    /// The only subscription of its filter.
+    pub(super) fn collect(&mut self, subscription: &Subscription<S>) {
+        if self.wants(subscription) {
+            self.matches.all.push(subscription.matched(None));
+            self.matches.filters += 1;
+        }
+    }
+
+    fn wants(&self, subscription: &Subscription<S>) -> bool {
+        !(subscription.no_local && self.publisher == Some(subscription.key()))
+    }
+}
+
 impl<S: Subscriber> Subscribers<S> {
+    pub(super) fn of_one(subscription: Subscription<S>) -> Self {
+        let mut single = DenseSet::default();
+        single.insert(subscription);
+        Self { single, groups: None }
+    }
+
+    /// The subscription, if there is one alone and it is not a shared one.
+    pub(super) fn only_one(&self) -> Option<&Subscription<S>> {
+        match self.single.as_slice() {
+            [only] if self.groups.is_none() => Some(only),
+            _ => None,
+        }
+    }
+
     pub(super) fn add(&mut self, filter: &Filter, subscription: Subscription<S>) -> bool {
         let Some(name) = filter.group() else { return self.single.insert(subscription).is_some() };
         let group = self.groups.get_or_insert_default().entry_ref(name).or_insert_with(|| Group {
@@ -132,17 +160,16 @@ impl<S: Subscriber> Subscribers<S> {
     }
 
     pub(super) fn collect(&self, visit: &mut Visit<'_, S>) {
-        let all = &mut visit.matches.all;
-        let before = all.len();
+        let before = visit.matches.all.len();
         for subscription in self.single.as_slice() {
-            if !(subscription.no_local && visit.publisher == Some(subscription.key())) {
-                all.push(subscription.matched(None));
+            if visit.wants(subscription) {
+                visit.matches.all.push(subscription.matched(None));
             }
         }
         if let Some(groups) = &self.groups {
-            all.extend(groups.values().filter_map(|group| group.choose(None)));
+            visit.matches.all.extend(groups.values().filter_map(|group| group.choose(None)));
         }
-        if all.len() > before {
+        if visit.matches.all.len() > before {
             visit.matches.filters += 1;
         }
     }

@@ -52,11 +52,6 @@ impl Keyed for Match<Client> {
 }
 
 #[test]
-fn a_table_entry_of_a_device_stays_small() {
-    assert!(size_of::<Stem<Arc<u8>>>() <= 80, "{}", size_of::<Stem<Arc<u8>>>());
-}
-
-#[test]
 fn a_filter_and_a_topic_match_in_the_router_as_they_do_alone() {
     let names = ["", "a", "b", "$a", "ä", "a b"];
     let mut texts = BTreeSet::new();

@@ -1,10 +1,10 @@
 //! The queue of one session. Publishers push, the holder drains, one lock in between that is held for a few
 //! instructions.
 use super::Session;
+use super::queue::Queue;
 use crate::backend::SessionEnd;
 use crate::message::{Delivery, QoS};
 use crate::router::Standing;
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) messages: usize,
-    pub(crate) bytes: usize,
+    /// At most 4 GiB: that is as far as a mailbox counts.
+    pub(crate) bytes: u32,
 }
 
 /// What became of a delivery.
@@ -31,8 +32,8 @@ pub(crate) enum Pushed {
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    queue: VecDeque<Delivery>,
-    bytes: usize,
+    queue: Queue,
+    bytes: u32,
     standing: Standing,
     end: Option<SessionEnd>,
     /// The holder's, if it waits.
@@ -44,7 +45,7 @@ pub(super) struct Mailbox {
 impl Default for Mailbox {
     fn default() -> Self {
         Self {
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             bytes: 0,
             standing: Standing::Online,
             end: None,
@@ -53,9 +54,6 @@ impl Default for Mailbox {
         }
     }
 }
-
-/// Memory of an empty queue that is kept for the next message, in deliveries.
-const KEPT_CAPACITY: usize = 16;
 
 impl Session {
     /// Queues a delivery. Cheap: it decides the speed of fan-out.
@@ -68,12 +66,12 @@ impl Session {
                 Standing::Offline => return Pushed::Missed,
                 Standing::Gone => return Pushed::Gone(delivery),
             }
-            let bytes = delivery.message.queued_bytes();
+            let bytes = charge(&delivery);
             if !mailbox.has_room(bytes, bounds) {
                 return Pushed::Full;
             }
             mailbox.bytes += bytes;
-            mailbox.queue.push_back(delivery);
+            mailbox.queue.push(delivery);
             if !mailbox.wants_mail {
                 return Pushed::Queued;
             }
@@ -108,9 +106,7 @@ impl Session {
             taken += 1;
             mail.push(delivery);
         }
-        if mailbox.queue.is_empty() && mailbox.queue.capacity() > KEPT_CAPACITY {
-            mailbox.queue = VecDeque::new();
-        }
+        mailbox.queue.release_memory();
         expired
     }
 
@@ -162,14 +158,14 @@ impl Session {
         let mut mailbox = self.mailbox.lock();
         mailbox.waker = None;
         mailbox.wants_mail = false;
-        let mut stay = VecDeque::new();
+        let mut stay = Queue::default();
         let mut bytes = 0;
         for delivery in std::mem::take(&mut mailbox.queue) {
             if delivery.shared.is_some() {
                 shared.push(delivery);
             } else if delivery.qos > QoS::AtMostOnce {
-                bytes += delivery.message.queued_bytes();
-                stay.push_back(delivery);
+                bytes += charge(&delivery);
+                stay.push(delivery);
             }
         }
         mailbox.queue = stay;
@@ -178,7 +174,7 @@ impl Session {
     }
 
     /// The session has ended. Returns what was queued.
-    pub(crate) fn finish(&self) -> VecDeque<Delivery> {
+    pub(crate) fn finish(&self) -> Queue {
         self.stand(Standing::Gone);
         let mut mailbox = self.mailbox.lock();
         mailbox.waker = None;
@@ -196,13 +192,13 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn queued(&self) -> (usize, usize) {
         let mailbox = self.mailbox.lock();
-        (mailbox.queue.len(), mailbox.bytes)
+        (mailbox.queue.len(), mailbox.bytes as usize)
     }
 }
 
 impl Mailbox {
     /// Whether `bytes` more fit, after making room by removing what has expired in front.
-    fn has_room(&mut self, bytes: usize, bounds: Bounds) -> bool {
+    fn has_room(&mut self, bytes: u32, bounds: Bounds) -> bool {
         let fits = |mailbox: &Self| {
             mailbox.queue.len() < bounds.messages && mailbox.bytes.saturating_add(bytes) <= bounds.bytes
         };
@@ -217,10 +213,15 @@ impl Mailbox {
     }
 
     fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(delivery.message.queued_bytes());
+        let delivery = self.queue.pop()?;
+        self.bytes = self.bytes.saturating_sub(charge(&delivery));
         Some(delivery)
     }
+}
+
+/// What a delivery counts against the bound of bytes.
+fn charge(delivery: &Delivery) -> u32 {
+    u32::try_from(delivery.message.queued_bytes()).unwrap_or(u32::MAX)
 }
 
 fn wake(waker: Option<Waker>) {

@@ -3,6 +3,7 @@
 mod handle;
 mod in_flight;
 mod mailbox;
+mod queue;
 
 pub(crate) use handle::HeldBy;
 pub use handle::{SessionHandle, Wake};
@@ -27,9 +28,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) client_id: Arc<str>,
+    mailbox: Mutex<Mailbox>,
     /// A copy of the mailbox's [`Standing`], to be read without its lock.
     standing: AtomicU8,
-    mailbox: Mutex<Mailbox>,
 }
 
 impl Session {
@@ -37,8 +38,8 @@ impl Session {
         Arc::new(Self {
             id,
             client_id,
-            standing: AtomicU8::new(Standing::Online as u8),
             mailbox: Mutex::default(),
+            standing: AtomicU8::new(Standing::Online as u8),
         })
     }
 }
@@ -91,5 +92,16 @@ pub(crate) struct RetainedScan {
 impl RetainedScan {
     fn new(filter: &Filter, options: SubscribeOptions) -> Self {
         Self { filter: filter.clone(), options, scan: Scan::new(filter.path()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_with_its_counts_is_two_cache_lines() {
+        let size = size_of::<Session>() + 2 * size_of::<usize>();
+        assert!(size <= 128, "{size}");
     }
 }
