@@ -296,6 +296,7 @@ async fn present(server: &Server, authority: &jitp_certs::Authority, name: &str)
     let device = device(authority, name).certificate;
     let presentation = jitp_provisioner::Presentation {
         chain: &[device.der()],
+        leaf: None,
         client_id: name,
         source: ([127, 0, 0, 1], 50_000).into(),
         server_name: Some("broker.example"),

@@ -85,6 +85,7 @@ async fn attempts_are_listed_newest_first_by_filter_and_in_pages() {
         let device = device(&ca, &format!("pump-{n}")).certificate;
         let presentation = Presentation {
             chain: &[device.der()],
+            leaf: None,
             client_id: &format!("pump-{n}"),
             source: ([127, 0, 0, 1], 50_000).into(),
             server_name: None,

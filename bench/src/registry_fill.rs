@@ -70,6 +70,7 @@ async fn admit_all(provisioner: &Provisioner, devices: Vec<Device>) -> anyhow::R
 async fn admit(provisioner: &Provisioner, device: &Device) -> anyhow::Result<()> {
     let presentation = Presentation {
         chain: &[&device.certificate],
+        leaf: None,
         client_id: &device.name,
         source: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         server_name: Some("localhost"),

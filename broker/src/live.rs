@@ -442,6 +442,7 @@ mod tests {
                 provisioned_now: true,
                 exclusive_thing: None,
                 as_of: provisioner.changes().latest(),
+                seen: Default::default(),
             }
         }
         async fn enter(&self, principal: Principal) -> (LivePermissions, Registration) {

@@ -124,7 +124,11 @@ impl Certificate {
     }
     /// PEM text, 64 columns, ends with a line feed.
     pub fn to_pem(&self) -> String {
-        pem::encode("CERTIFICATE", self.der())
+        Self::pem_of(self.der())
+    }
+    /// The same of the DER of a certificate that need not be parsed for it.
+    pub fn pem_of(der: &[u8]) -> String {
+        pem::encode("CERTIFICATE", der)
     }
     /// The certificate id.
     pub fn id(&self) -> CertificateId {

@@ -97,7 +97,7 @@ impl ResourceKind {
     pub(crate) fn resource_prefix(self, arn_prefix: &str) -> String {
         match self {
             Self::Everything => "*".to_owned(),
-            kind => format!("{arn_prefix}{}/", kind.name()),
+            kind => [arn_prefix, kind.name(), "/"].concat(),
         }
     }
 }

@@ -17,7 +17,7 @@ impl Scope {
 
     /// `arn:aws:iot:<region>:<account>:`.
     pub(crate) fn arn_prefix(&self) -> String {
-        format!("arn:aws:iot:{}:{}:", self.region, self.account)
+        ["arn:aws:iot:", &self.region, ":", &self.account, ":"].concat()
     }
 }
 

@@ -88,8 +88,13 @@ impl Plant {
 }
 
 async fn admit(provisioner: &Provisioner, device: &Device) -> Principal {
-    let presentation =
-        Presentation { chain: &[&device.der], client_id: &device.name, source: SOURCE, server_name: None };
+    let presentation = Presentation {
+        chain: &[&device.der],
+        leaf: None,
+        client_id: &device.name,
+        source: SOURCE,
+        server_name: None,
+    };
     match provisioner.admit(&presentation).await {
         Admission::Admitted(principal) => principal,
         Admission::Refused(refusal) => panic!("{refusal:?}"),

@@ -5,8 +5,8 @@
 use crate::clock::Timestamp;
 use crate::error::{RegistryError, ResourceKindName};
 use crate::registry::Registry;
-use crate::store::{Key, Table};
-use crate::stored::Stored;
+use crate::store::{Key, StoreError, Table};
+use crate::stored::{Stored, decode, encode};
 use crate::transact::transact;
 use crate::tx::Tx;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -143,6 +143,12 @@ impl Stored for AccessKeyRecord {
     fn key(&self) -> Key {
         Self::key_of(&self.id)
     }
+    fn encode(&self) -> std::result::Result<Vec<u8>, StoreError> {
+        encode(self)
+    }
+    fn decode(key: &[u8], bytes: &[u8]) -> std::result::Result<Self, StoreError> {
+        decode(Self::TABLE, key, bytes)
+    }
 }
 
 /// Most stored keys: they are listed in one answer.
@@ -208,7 +214,7 @@ async fn delete(tx: &mut Tx, id: &str) -> Result<()> {
 
 async fn list(tx: &mut Tx) -> Result<Vec<AccessKeyRecord>> {
     let rows = tx.rows(Table::AccessKeys, b"").await?;
-    let records = rows.iter().map(|(key, row)| crate::stored::decode(Table::AccessKeys, key, row));
+    let records = rows.iter().map(|(key, row)| decode(Table::AccessKeys, key, row));
     Ok(records.collect::<std::result::Result<_, _>>()?)
 }
 

@@ -186,7 +186,11 @@ impl Provisioner {
         principal: &Principal,
         connect: &ConnectContext,
     ) -> Result<Granted, RegistryError> {
-        grant(&mut self.inner.registry.begin(), &self.inner.documents, &principal.certificate, connect).await
+        let mut tx = match principal.seen.take() {
+            Some(memory) => self.inner.registry.resume(memory),
+            None => self.inner.registry.begin(),
+        };
+        grant(&mut tx, &self.inner.documents, &principal.certificate, connect).await
     }
     /// GetEffectivePolicies: the policies of a certificate, of the groups of a thing, or of both.
     ///

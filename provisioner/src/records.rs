@@ -1,4 +1,4 @@
-//! What the registry stores. Every record is JSON with a format version, read strictly.
+//! What the registry stores, each with a format version that is read strictly.
 use crate::clock::Timestamp;
 use crate::names::{
     AttributeName, AttributeValue, BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName,
@@ -6,6 +6,7 @@ use crate::names::{
 };
 pub use jitp_templates::PrincipalType;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Status of a certificate (`spec/jitp.md` section 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -74,23 +75,26 @@ pub struct CaCertificateRecord {
     pub tags: BTreeMap<String, String>,
 }
 /// A device certificate.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct CertificateRecord {
     pub certificate_id: CertificateId,
-    pub pem: String,
+    pub der: Arc<[u8]>,
     pub status: CertificateStatus,
     pub mode: CertificateMode,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_certificate_id: Option<CertificateId>,
     pub created_at: Timestamp,
     pub modified_at: Timestamp,
     pub version: u32,
     pub generation_id: String,
     /// Why the last provisioning run failed; cleared by a success.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+impl CertificateRecord {
+    /// The certificate as PEM text.
+    pub fn pem(&self) -> String {
+        jitp_certs::Certificate::pem_of(&self.der)
+    }
 }
 /// A thing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -92,7 +92,7 @@ async fn run(tx: &mut Tx, plan: &Plan, leaf: &Certificate) -> Result<(), Cause> 
         None => {
             let record = CertificateRecord {
                 certificate_id: leaf.id(),
-                pem: leaf.to_pem(),
+                der: leaf.der().into(),
                 status: CertificateStatus::PendingActivation,
                 mode: CertificateMode::Default,
                 ca_certificate_id: None,

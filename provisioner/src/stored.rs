@@ -1,11 +1,14 @@
-//! How records lie in the store: their table, their key, and JSON with a format version that is read strictly.
+//! How records lie in the store: their table, their key, and JSON with a format version that is read strictly. Device
+//! certificates, of which there are most, are kept closer.
+mod certificate;
+
 use crate::error::{RegistryError, ResourceKindName};
 use crate::names::{
     BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName, ThingName, ThingTypeName,
 };
 use crate::records::{
-    BillingGroupRecord, CaCertificateRecord, CertificateRecord, PolicyRecord, PolicyVersionRecord,
-    TemplateRecord, TemplateVersionRecord, ThingGroupRecord, ThingRecord, ThingTypeRecord,
+    BillingGroupRecord, CaCertificateRecord, PolicyRecord, PolicyVersionRecord, TemplateRecord,
+    TemplateVersionRecord, ThingGroupRecord, ThingRecord, ThingTypeRecord,
 };
 use crate::store::{Key, StoreError, Table};
 use serde::Serialize;
@@ -16,7 +19,7 @@ use serde_json::value::RawValue;
 const FORMAT_VERSION: u64 = 1;
 
 /// A record with a table of its own.
-pub(crate) trait Stored: Serialize + DeserializeOwned {
+pub(crate) trait Stored: Sized {
     /// Where it lies.
     const TABLE: Table;
     /// What it is, for a person: `thing`.
@@ -29,6 +32,10 @@ pub(crate) trait Stored: Serialize + DeserializeOwned {
     fn describe(id: &Self::Id) -> String;
     /// The key of this record.
     fn key(&self) -> Key;
+    /// The bytes of this record.
+    fn encode(&self) -> Result<Vec<u8>, StoreError>;
+    /// Reads what [`Self::encode`] wrote; another format is an error that names table and key.
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError>;
 
     /// The error for a record that is not there.
     fn not_found(id: &Self::Id) -> RegistryError {
@@ -92,7 +99,7 @@ fn any_format<'a>(table: Table, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8],
     Ok(envelope.r.get().as_bytes())
 }
 
-fn damaged(table: Table, key: &[u8], why: &str) -> StoreError {
+pub(crate) fn damaged(table: Table, key: &[u8], why: &str) -> StoreError {
     StoreError::Corrupt(format!(
         "the record with key \"{}\" in the registry's table {:?} cannot be read: {why}; it was written by another \
          program or is damaged: restore a backup, or delete the resource and create it again",
@@ -113,29 +120,37 @@ macro_rules! stored_by_name {
             fn describe(id: &$name) -> String {
                 id.to_string()
             }
+            fn encode(&self) -> Result<Vec<u8>, StoreError> {
+                encode(self)
+            }
+            fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
+                decode(Self::TABLE, key, bytes)
+            }
             fn key(&self) -> Key {
                 Self::key_of(&self.name)
             }
         }
     )+};
 }
-macro_rules! stored_by_certificate {
-    ($($record:ty, $table:ident, $kind:literal;)+) => {$(
-        impl Stored for $record {
-            const TABLE: Table = Table::$table;
-            const KIND: ResourceKindName = $kind;
-            type Id = CertificateId;
-            fn key_of(id: &CertificateId) -> Key {
-                id.as_bytes().to_vec()
-            }
-            fn describe(id: &CertificateId) -> String {
-                id.to_string()
-            }
-            fn key(&self) -> Key {
-                Self::key_of(&self.certificate_id)
-            }
-        }
-    )+};
+impl Stored for CaCertificateRecord {
+    const TABLE: Table = Table::CaCertificates;
+    const KIND: ResourceKindName = "CA certificate";
+    type Id = CertificateId;
+    fn key_of(id: &CertificateId) -> Key {
+        id.as_bytes().to_vec()
+    }
+    fn describe(id: &CertificateId) -> String {
+        id.to_string()
+    }
+    fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        encode(self)
+    }
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
+        decode(Self::TABLE, key, bytes)
+    }
+    fn key(&self) -> Key {
+        Self::key_of(&self.certificate_id)
+    }
 }
 macro_rules! stored_by_version {
     ($($record:ty, $table:ident, $kind:literal, $name:ty, $member:ident;)+) => {$(
@@ -148,6 +163,12 @@ macro_rules! stored_by_version {
             }
             fn describe((name, version): &($name, u32)) -> String {
                 format!("{version} of {name}")
+            }
+            fn encode(&self) -> Result<Vec<u8>, StoreError> {
+                encode(self)
+            }
+            fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
+                decode(Self::TABLE, key, bytes)
             }
             fn key(&self) -> Key {
                 version_key(self.$member.as_str(), self.version)
@@ -163,10 +184,6 @@ stored_by_name! {
     BillingGroupRecord, BillingGroups, "billing group", BillingGroupName;
     PolicyRecord, Policies, "policy", PolicyName;
     TemplateRecord, Templates, "provisioning template", TemplateName;
-}
-stored_by_certificate! {
-    CaCertificateRecord, CaCertificates, "CA certificate";
-    CertificateRecord, Certificates, "certificate";
 }
 stored_by_version! {
     PolicyVersionRecord, PolicyVersions, "policy version", PolicyName, policy;

@@ -9,7 +9,7 @@ use crate::shared_records::SharedRecords;
 use crate::store::{
     Batch, Direction, Expectation, Key, KeyRange, Revision, Store, StoreError, Table, Versioned, Write,
 };
-use crate::stored::{Stored, decode, encode};
+use crate::stored::Stored;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,8 +29,36 @@ pub(crate) struct Tx {
     reads: BTreeMap<(Table, Key), Option<Versioned>>,
     /// Prefixes whose rows are all known.
     prefixes: BTreeMap<(Table, Key), Vec<(Key, Versioned)>>,
+    /// Some row of a prefix, of those that are read.
+    some: BTreeMap<(Table, Key), Key>,
     writes: BTreeMap<(Table, Key), Option<Vec<u8>>>,
     changes: Vec<Change>,
+}
+
+/// What a unit of work knows of the registry, as of the commit that it read or made.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    rows: BTreeMap<(Table, Key), Option<Versioned>>,
+    prefixes: BTreeMap<(Table, Key), Vec<(Key, Versioned)>>,
+    some: BTreeMap<(Table, Key), Key>,
+}
+
+impl Memory {
+    fn write(&mut self, writes: BTreeMap<(Table, Key), Option<Vec<u8>>>, revision: Revision) {
+        for ((table, key), value) in writes {
+            let row = value.map(|value| Versioned { revision, value });
+            let covering =
+                self.prefixes.iter_mut().filter(|((t, prefix), _)| *t == table && key.starts_with(prefix));
+            for (_, rows) in covering {
+                rows.retain(|(known, _)| *known != key);
+                if let Some(row) = &row {
+                    let at = rows.partition_point(|(known, _)| *known < key);
+                    rows.insert(at, (key.clone(), row.clone()));
+                }
+            }
+            self.rows.insert((table, key), row);
+        }
+    }
 }
 
 impl Tx {
@@ -41,6 +69,7 @@ impl Tx {
             now,
             reads: BTreeMap::new(),
             prefixes: BTreeMap::new(),
+            some: BTreeMap::new(),
             writes: BTreeMap::new(),
             changes: Vec::new(),
         }
@@ -67,7 +96,7 @@ impl Tx {
     pub(crate) async fn get<R: Stored>(&mut self, id: &R::Id) -> Result<Option<R>> {
         let key = R::key_of(id);
         match self.row(R::TABLE, &key).await? {
-            Some(bytes) => Ok(Some(decode(R::TABLE, &key, bytes)?)),
+            Some(bytes) => Ok(Some(R::decode(&key, bytes)?)),
             None => Ok(None),
         }
     }
@@ -80,7 +109,7 @@ impl Tx {
         let place = (R::TABLE, R::key_of(id));
         self.load(&place).await?;
         let Some((bytes, revision)) = self.known(&place) else { return Ok(None) };
-        let decoded = || Ok(Arc::new(decode(R::TABLE, &place.1, bytes)?));
+        let decoded = || Ok(Arc::new(R::decode(&place.1, bytes)?));
         match revision {
             Some(revision) => shared.get_or_decode((place.1.clone(), revision), decoded).map(Some),
             None => decoded().map(Some),
@@ -100,7 +129,7 @@ impl Tx {
     }
     /// Writes a record.
     pub(crate) fn put<R: Stored>(&mut self, record: &R) -> Result<()> {
-        let bytes = encode(record)?;
+        let bytes = record.encode()?;
         self.put_row(R::TABLE, record.key(), bytes);
         Ok(())
     }
@@ -184,6 +213,11 @@ impl Tx {
         if let Some(known) = self.prefixes.get(&place) {
             return Ok(self.with_own_writes(table, prefix, known).into_iter().next());
         }
+        if let Some(key) = self.some.get(&place)
+            && let Some((value, _)) = self.known(&(table, key.clone()))
+        {
+            return Ok(Some((key.clone(), value.to_vec())));
+        }
         let own_deletes = self.own_writes(table, prefix).filter(|(_, value)| value.is_none()).count();
         let range = KeyRange::prefix(prefix);
         let stored = self.store.scan(table, &range, own_deletes + 1, Direction::Ascending).await?;
@@ -191,6 +225,7 @@ impl Tx {
         let own_delete = |key: &Key| matches!(self.writes.get(&(table, key.clone())), Some(None));
         if let Some((key, row)) = stored.iter().find(|(key, _)| !own_delete(key)) {
             self.reads.entry((table, key.clone())).or_insert_with(|| Some(row.clone()));
+            self.some.insert(place, key.clone());
         } else {
             self.prefixes.insert(place, stored);
         }
@@ -214,8 +249,34 @@ impl Tx {
         if self.is_idle() {
             return Ok(None);
         }
-        let store = Arc::clone(&self.store);
-        store.commit(self.into_batch()?).await.map(Some)
+        let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
+        let writes =
+            self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
+        self.store.commit(Batch { expectations, writes, changes }).await.map(Some)
+    }
+    /// Commits, and hands on what is known then: what was read, and what was written over it.
+    pub(crate) async fn commit_and_remember(self) -> std::result::Result<(Revision, Memory), StoreError> {
+        let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
+        let writes = self.writes.iter().map(|((table, key), value)| Write {
+            table: *table,
+            key: key.clone(),
+            value: value.clone(),
+        });
+        let batch = Batch { expectations, writes: writes.collect(), changes };
+        let revision = self.store.commit(batch).await?;
+        let mut memory = Memory { rows: self.reads, prefixes: self.prefixes, some: self.some };
+        memory.write(self.writes, revision);
+        Ok((revision, memory))
+    }
+    /// Hands on what was read by a unit of work that writes nothing.
+    pub(crate) fn into_memory(self) -> Memory {
+        Memory { rows: self.reads, prefixes: self.prefixes, some: self.some }
+    }
+    /// Takes as read what another unit of work knew.
+    pub(crate) fn remember(&mut self, memory: Memory) {
+        self.reads = memory.rows;
+        self.prefixes = memory.prefixes;
+        self.some = memory.some;
     }
 
     fn own_writes(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = (&Key, &Option<Vec<u8>>)> {
@@ -248,20 +309,18 @@ impl Tx {
         }
         rows
     }
-    fn into_batch(self) -> std::result::Result<Batch, StoreError> {
-        let changes = encode_changes(self.now, &self.changes)?;
-        let writes =
-            self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
-        let reads = self.reads.into_iter().map(|((table, key), row)| Expectation::Revision {
-            table,
-            key,
-            revision: row.map(|r| r.revision),
+    fn expectations(&self) -> Vec<Expectation> {
+        let reads = self.reads.iter().map(|((table, key), row)| Expectation::Revision {
+            table: *table,
+            key: key.clone(),
+            revision: row.as_ref().map(|row| row.revision),
         });
-        let prefixes = self.prefixes.into_iter().map(|((table, prefix), rows)| {
-            let newest = rows.iter().map(|(_, row)| row.revision).max().unwrap_or_default();
-            Expectation::Prefix { table, prefix, rows: rows.len(), newest }
+        let prefixes = self.prefixes.iter().map(|((table, prefix), rows)| Expectation::Prefix {
+            table: *table,
+            prefix: prefix.clone(),
+            rows: rows.len(),
+            newest: rows.iter().map(|(_, row)| row.revision).max().unwrap_or_default(),
         });
-        let expectations = reads.chain(prefixes).collect();
-        Ok(Batch { expectations, writes, changes })
+        reads.chain(prefixes).collect()
     }
 }

@@ -241,6 +241,56 @@ async fn whatever_changes_the_permissions_touches_a_dependency() {
     }
 }
 
+#[tokio::test]
+async fn permissions_from_what_the_admission_has_read_are_those_that_are_read_again() {
+    let site = Site::new().await;
+    site.create_group("hall", None).await;
+    site.create_policy("grouped", &allow("iot:Publish", "topic/hall/${iot:Connection.Thing.ThingName}"))
+        .await;
+    let target = PolicyTarget::ThingGroup(group("hall"));
+    site.registry().attach_policy(&policy("grouped"), target).await.unwrap();
+    let template = template(r#","ThingGroups":["hall"]"#, "");
+    let ca = authority("Plant");
+    site.register(&ca, Some(&template)).await;
+    let device = Device::new(&ca, "pump-1");
+    for first in [true, false] {
+        let principal = site.admitted(&device).await;
+        assert_eq!(principal.provisioned_now, first);
+        let (from_memory, read_again) =
+            (granted(&site, &principal, "pump-1").await, granted(&site, &principal, "pump-1").await);
+        assert!(from_memory.permissions.decide(Action::Publish, "hall/pump-1").is_allowed());
+        assert_eq!(from_memory.permissions.describe(), read_again.permissions.describe());
+        assert_eq!(from_memory.depends_on, read_again.depends_on);
+        // With another client id, other things count.
+        let principal = site.admitted(&device).await;
+        let other = granted(&site, &principal, "other").await;
+        assert_eq!(other.depends_on, granted(&site, &principal, "other").await.depends_on);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_after_the_admission_is_in_its_permissions_or_in_the_changes_after_it() {
+    let site = Site::new().await;
+    let ca = authority("Plant");
+    site.register(&ca, Some(&plain())).await;
+    let device = Device::new(&ca, "pump-1");
+    for first in [true, false] {
+        let principal = site.admitted(&device).await;
+        assert_eq!(principal.provisioned_now, first);
+        let name = policy(&site.policies_of(&device).await[0]);
+        let nothing = allow("iot:Connect", &format!("client/nobody-{first}"));
+        site.registry().create_policy_version(&name, &nothing, true).await.unwrap();
+        let entered = granted(&site, &principal, "pump-1").await;
+        let changes = site.provisioner.changes().since(principal.as_of, 1000).await.unwrap();
+        let mut touched = changes.iter().flat_map(|entry| entry.change.touches());
+        let is_in_it = !entered.permissions.decide(Action::Connect, "pump-1").is_allowed();
+        assert!(is_in_it || touched.any(|dependency| entered.depends_on.contains(&dependency)));
+        // Computed again, as a live session does, it is in it.
+        assert!(!may(&site, &principal, "pump-1", Action::Connect, "pump-1").await);
+        assert!(may(&site, &principal, "pump-1", Action::Connect, &format!("nobody-{first}")).await);
+    }
+}
+
 trait Parse {
     fn parse_name(&self) -> jitp_provisioner::names::AttributeName;
     fn parse_value(&self) -> jitp_provisioner::names::AttributeValue;

@@ -297,7 +297,8 @@ impl Plant {
         };
         let (_running, stopping) = watch::channel(false);
         let shared = Shared::start(config, &self.identity, self.provisioner.clone(), stopping).unwrap();
-        let peer = Peer { chain: vec![self.device.clone()], server_name: Some("localhost".into()) };
+        let leaf = jitp_provisioner::certs::Certificate::from_der(&self.device).unwrap();
+        let peer = Peer { chain: vec![self.device.clone()], leaf, server_name: Some("localhost".into()) };
         let (client, server) = tokio::io::duplex(16 * 1024);
         let served = async {
             if let Some(established) =

@@ -198,6 +198,7 @@ impl<'a> Opening<'a> {
         let chain: Vec<&[u8]> = self.peer.chain.iter().map(|certificate| &**certificate).collect();
         let presentation = Presentation {
             chain: &chain,
+            leaf: Some(&self.peer.leaf),
             client_id: &self.client_id,
             source: self.source,
             server_name: self.peer.server_name.as_deref(),

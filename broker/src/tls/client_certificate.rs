@@ -1,6 +1,6 @@
 //! Taking any client certificate that parses, and proving possession of its key.
+use super::leaf::{self, BAD_ENCODING};
 use super::public_key_info::PublicKeyInfo;
-use jitp_provisioner::certs::Certificate;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -43,7 +43,7 @@ impl AnyClientCertificate {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let leaf = parse(leaf)?;
+        let leaf = leaf::parse(leaf)?;
         let key = PublicKeyInfo::split(leaf.public_key_info()).ok_or(BAD_ENCODING)?;
         let algorithm = self.algorithm(rules, signed.scheme, &key)?;
         algorithm
@@ -88,7 +88,7 @@ impl ClientCertVerifier for AnyClientCertificate {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        parse(leaf).map(|_| ClientCertVerified::assertion())
+        leaf::parse(leaf).map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -113,12 +113,6 @@ impl ClientCertVerifier for AnyClientCertificate {
         let known = self.algorithms.mapping.iter().map(|(scheme, _)| *scheme);
         known.chain(RSA_PSS_PSS.iter().map(|(pss, _)| *pss)).collect()
     }
-}
-
-const BAD_ENCODING: Error = Error::InvalidCertificate(CertificateError::BadEncoding);
-
-fn parse(leaf: &CertificateDer<'_>) -> Result<Certificate, Error> {
-    Certificate::from_der(leaf).map_err(|_| BAD_ENCODING)
 }
 
 fn is_pkcs1(scheme: SignatureScheme) -> bool {

@@ -1,5 +1,7 @@
 //! One TLS handshake, and what to say about one that fails.
+use super::leaf;
 use jitp_provisioner::ReasonCode;
+use jitp_provisioner::certs::Certificate;
 use rustls::{CertificateError, Error, InvalidMessage};
 use rustls_pki_types::CertificateDer;
 use std::io;
@@ -16,6 +18,8 @@ pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 pub(crate) struct Peer {
     /// Leaf first, as sent.
     pub chain: Vec<CertificateDer<'static>>,
+    /// The leaf, parsed.
+    pub leaf: Certificate,
     /// SNI.
     pub server_name: Option<Arc<str>>,
 }
@@ -40,13 +44,12 @@ pub(crate) async fn handshake(
         Ok(stream) => {
             let (_, session) = stream.get_ref();
             let chain = session.peer_certificates().unwrap_or_default();
+            let leaf = chain.first().ok_or(Error::NoCertificatesPresented).and_then(leaf::parse);
             let peer = Peer {
+                leaf: leaf.map_err(|error| failure(&error))?,
                 chain: chain.iter().map(|c| c.clone().into_owned()).collect(),
                 server_name: session.server_name().map(Arc::from),
             };
-            if peer.chain.is_empty() {
-                return Err(failure(&Error::NoCertificatesPresented));
-            }
             Ok((stream, peer))
         }
         Err(error) => Err(io_failure(&error)),

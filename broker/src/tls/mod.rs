@@ -2,6 +2,7 @@
 //! its key is proved, and nothing else is decided here.
 mod client_certificate;
 mod handshake;
+mod leaf;
 mod public_key_info;
 
 pub(crate) use handshake::{HandshakeFailure, Peer, TlsStream, handshake};

@@ -3,7 +3,7 @@ use crate::admission::cause::Cause;
 use crate::admission::run::{Stop, run};
 use crate::admission::standing::{Standing, standing};
 use crate::admission::visit::Visit;
-use crate::admission::{Admission, Presentation, Principal, leaf, report};
+use crate::admission::{Admission, Presentation, Principal, Seen, leaf, report};
 use crate::error::RegistryError;
 use crate::names::CertificateId;
 use crate::provisioner::Inner;
@@ -20,7 +20,7 @@ impl Inner {
     /// Decides whether a connection is let in.
     pub(crate) async fn admit(self: &Arc<Self>, presentation: &Presentation<'_>) -> Admission {
         let began = Instant::now();
-        let leaf = match leaf::parse(presentation.chain) {
+        let leaf = match leaf::parse(presentation) {
             Ok(leaf) => leaf,
             Err((id, cause)) => {
                 return self.refuse(Visit::new(presentation, began).with_id(id), &cause, None);
@@ -53,24 +53,26 @@ impl Inner {
     ) -> Result<Option<Principal>, (Cause, Option<CertificateId>)> {
         let as_of = self.registry.changes().latest();
         let mut tx = self.registry.begin();
-        let mut record: Option<CertificateRecord> = None;
+        let mut ca = None;
         let decided = async {
             if tx.options().require_sni && presentation.server_name.is_none() {
                 return Err(Cause::sni_missing("this broker requires one"));
             }
             leaf::check(leaf, tx.now().unix_seconds())?;
-            record = tx.get(&leaf.id()).await?;
-            let Some(record) = &record else { return Ok(None) };
+            let record: Option<CertificateRecord> = tx.get(&leaf.id()).await?;
+            let Some(record) = record else { return Ok(None) };
+            ca = record.ca_certificate_id;
             if record.mode == CertificateMode::SniOnly && presentation.server_name.is_none() {
                 return Err(Cause::sni_missing("the certificate was registered in mode SNI_ONLY"));
             }
-            match standing(record)? {
-                Standing::Active => Ok(Some(self.principal(&mut tx, leaf, record.clone(), as_of).await?)),
+            match standing(&record)? {
+                Standing::Active => Ok(Some(self.principal(&mut tx, leaf, record, as_of).await?)),
                 Standing::Pending(_) => Ok(None),
             }
         }
         .await;
-        decided.map_err(|cause| (cause, record.and_then(|record| record.ca_certificate_id)))
+        let principal: Option<Principal> = decided.map_err(|cause| (cause, ca))?;
+        Ok(principal.map(|principal| Principal { seen: Seen::of(tx.into_memory()), ..principal }))
     }
 
     /// Waits for the run of this certificate, starting it if nobody has; not longer than the deadline.
@@ -121,6 +123,7 @@ impl Inner {
             provisioned_now: false,
             exclusive_thing,
             as_of,
+            seen: Seen::default(),
         })
     }
 
@@ -186,6 +189,7 @@ mod tests {
         let leaf = ca.issue_device(&leaf).unwrap().certificate;
         let presentation = Presentation {
             chain: &[leaf.der()],
+            leaf: None,
             client_id: "pump-1",
             source: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             server_name: Some("broker.example"),

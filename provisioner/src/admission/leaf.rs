@@ -1,14 +1,18 @@
 //! The certificate that a connection presents, before anything is looked up.
+use crate::admission::Presentation;
 use crate::admission::cause::Cause;
 use crate::reason::ReasonCode;
 use jitp_certs::{Certificate, CertificateId, ValidityError};
 
-/// Parses the leaf of a chain, whose id is known even when it does not parse.
-pub(crate) fn parse(chain: &[&[u8]]) -> Result<Certificate, (Option<CertificateId>, Cause)> {
-    let Some(leaf) = chain.first() else {
+/// The leaf that is presented, parsed. Its id is known even when it does not parse.
+pub(crate) fn parse(presentation: &Presentation<'_>) -> Result<Certificate, (Option<CertificateId>, Cause)> {
+    let Some(leaf) = presentation.chain.first() else {
         let message = "the client offered no certificate: configure the device with its certificate and key";
         return Err((None, Cause::new(ReasonCode::NotAuthenticated, message)));
     };
+    if let Some(parsed) = presentation.leaf.filter(|parsed| parsed.der() == *leaf) {
+        return Ok(parsed.clone());
+    }
     Certificate::from_der(leaf).map_err(|error| {
         let message =
             format!("the device's certificate cannot be read ({error}): issue it a well-formed one");

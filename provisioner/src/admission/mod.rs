@@ -12,9 +12,12 @@ pub(crate) mod overrides;
 pub(crate) mod parameters;
 pub(crate) mod report;
 pub(crate) mod run;
+mod seen;
 pub(crate) mod standing;
 pub(crate) mod templates;
 pub(crate) mod visit;
+
+pub use seen::Seen;
 
 use crate::names::{CertificateId, ThingName};
 use crate::reason::ReasonCode;
@@ -30,6 +33,8 @@ use std::sync::Arc;
 pub struct Presentation<'a> {
     /// DER, leaf first, as sent. Empty: the client offered no certificate.
     pub chain: &'a [&'a [u8]],
+    /// The leaf, where it has been parsed already.
+    pub leaf: Option<&'a Certificate>,
     pub client_id: &'a str,
     pub source: SocketAddr,
     /// SNI.
@@ -56,6 +61,8 @@ pub struct Principal {
     pub exclusive_thing: Option<ThingName>,
     /// What let it in held at this commit; of a run it is the run's own. Who lives on must look at the changes after it.
     pub as_of: Revision,
+    /// What was read for it, so that its permissions need not read it again.
+    pub seen: Seen,
 }
 impl Principal {
     /// The certificate id: `principalIdentifier` of events.

@@ -4,7 +4,7 @@ use crate::admission::cause::Cause;
 use crate::admission::issuer::{RegisteredCa, choose, may_register};
 use crate::admission::standing::{Standing, standing};
 use crate::admission::visit::Visit;
-use crate::admission::{Principal, budget, parameters, report};
+use crate::admission::{Principal, Seen, budget, parameters, report};
 use crate::attempt::Attempt;
 use crate::error::RegistryError;
 use crate::names::{CertificateId, TemplateName, ThingName};
@@ -13,7 +13,7 @@ use crate::reason::ReasonCode;
 use crate::records::{CertificateMode, CertificateRecord, CertificateStatus, RegistrationConfig};
 use crate::registry::{certificates, principals};
 use crate::store::{Revision, StoreError};
-use crate::tx::Tx;
+use crate::tx::{Memory, Tx};
 use jitp_certs::Certificate;
 use jitp_templates::Parameters;
 use std::sync::Arc;
@@ -226,12 +226,14 @@ impl Run<'_> {
             format!("the device was provisioned{thing} by the template of its CA; nothing is left to do");
         let attempt = found.complete(self.visit.provisioned(message, id, tx.now()));
         let exclusive_thing = principals::exclusive_thing(&mut tx, certificate.certificate_id).await?;
+        let (as_of, memory) = self.commit(tx, &attempt).await?;
         let principal = Principal {
             certificate: self.leaf.clone(),
             record: Arc::new(certificate),
             provisioned_now: true,
             exclusive_thing,
-            as_of: self.commit(tx, &attempt).await?,
+            as_of,
+            seen: Seen::of(memory),
         };
         let attempt = Some(Box::new(attempt));
         if principal.record.status == CertificateStatus::Active {
@@ -305,9 +307,9 @@ impl Run<'_> {
     }
 
     /// Commits with the attempt in the same commit.
-    async fn commit(&self, mut tx: Tx, attempt: &Attempt) -> Result<Revision, Halt> {
+    async fn commit(&self, mut tx: Tx, attempt: &Attempt) -> Result<(Revision, Memory), Halt> {
         let _ticket = self.inner.attempts.enter(&mut tx, attempt.clone())?;
-        Ok(tx.commit().await?.unwrap_or_default())
+        Ok(tx.commit_and_remember().await?)
     }
 }
 

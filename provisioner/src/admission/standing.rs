@@ -59,7 +59,7 @@ mod tests {
         ] {
             let record = CertificateRecord {
                 certificate_id: CertificateId::from_bytes([1; 32]),
-                pem: String::new(),
+                der: [].into(),
                 status,
                 mode: CertificateMode::Default,
                 ca_certificate_id,

@@ -148,7 +148,7 @@ async fn insert(
     }
     let record = CertificateRecord {
         certificate_id: id,
-        pem: certificate.to_pem(),
+        der: certificate.der().into(),
         status,
         mode: ca.map_or(CertificateMode::SniOnly, |ca| ca.mode),
         ca_certificate_id: ca.map(|ca| ca.certificate_id),
@@ -260,7 +260,7 @@ pub(crate) async fn delete(tx: &mut Tx, id: CertificateId, force: bool) -> Resul
         policy_attachments::detach(tx, &policy, &target).await?;
     }
     tx.delete::<CertificateRecord>(&id);
-    let certificate = Certificate::from_pem(&record.pem)
+    let certificate = Certificate::from_der(&record.der)
         .map_err(|e| RegistryError::Internal(format!("the stored certificate {id} cannot be read: {e}")))?;
     tx.delete_row(Table::CertificatesBySignedPart, certificate.signed_part_digest().to_vec());
     if let Some(ca) = record.ca_certificate_id {

@@ -46,7 +46,7 @@ use crate::store::sled::{DiskGuard, SledOptions, SledStore, free_bytes};
 use crate::store::{Retention, Store};
 use crate::stored::Stored;
 use crate::transact::transact;
-use crate::tx::Tx;
+use crate::tx::{Memory, Tx};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -125,6 +125,12 @@ impl Registry {
     /// A unit of work. Dropping it undoes it.
     pub(crate) fn begin(&self) -> Tx {
         Tx::new(Arc::clone(&self.store), Arc::clone(&self.options), self.clock.now())
+    }
+    /// A unit of work that knows what another one knew.
+    pub(crate) fn resume(&self, memory: Memory) -> Tx {
+        let mut tx = self.begin();
+        tx.remember(memory);
+        tx
     }
     /// The store, for what has no rules.
     pub(crate) fn store(&self) -> &dyn Store {

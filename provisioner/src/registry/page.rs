@@ -2,7 +2,7 @@
 use super::Result;
 use crate::error::RegistryError;
 use crate::store::{Direction, Key, KeyRange, Store, Table};
-use crate::stored::{Stored, decode};
+use crate::stored::Stored;
 
 /// Rows that a page may look at when a filter leaves most of them out. The page is then shorter, and has a cursor.
 const MOST_LOOKED_AT: usize = 2_000;
@@ -72,7 +72,7 @@ pub(super) async fn page<T>(
 
 /// A page of a table of records.
 pub(super) async fn record_page<R: Stored>(store: &dyn Store, request: &PageRequest) -> Result<Page<R>> {
-    page(store, R::TABLE, b"", request, |key, value| Ok(Some(decode(R::TABLE, key, value)?))).await
+    page(store, R::TABLE, b"", request, |key, value| Ok(Some(R::decode(key, value)?))).await
 }
 
 /// Reads a name out of a key.

@@ -99,7 +99,9 @@ impl Site {
         self.present(&[&device.der], client_id, Some("broker.example")).await
     }
     pub async fn present(&self, chain: &[&[u8]], client_id: &str, server_name: Option<&str>) -> Admission {
-        self.provisioner.admit(&Presentation { chain, client_id, source: SOURCE, server_name }).await
+        self.provisioner
+            .admit(&Presentation { chain, leaf: None, client_id, source: SOURCE, server_name })
+            .await
     }
     /// Knocks and is let in.
     pub async fn admitted(&self, device: &Device) -> Principal {
