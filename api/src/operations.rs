@@ -72,6 +72,7 @@ routes! {
     PATCH  Operate    "/things/{thingName}" UpdateThing things::update;
     DELETE Operate    "/things/{thingName}" DeleteThing things::delete;
     GET    Read       "/things" ListThings things::list;
+    POST   Operate    "/things" RegisterThing things::register;
 
     PUT    Operate    "/things/{thingName}/principals" AttachThingPrincipal principals::attach;
     DELETE Operate    "/things/{thingName}/principals" DetachThingPrincipal principals::detach;
@@ -196,6 +197,7 @@ pub fn operations() -> impl Iterator<Item = OperationRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// Operations that only read, though their method does not say so.
     const READING_POSTS: [&str; 6] = [
@@ -223,5 +225,19 @@ mod tests {
             };
             assert_eq!(route.right, expected, "{name}");
         }
+    }
+
+    /// The operations in the table of the documentation.
+    fn documented() -> BTreeSet<&'static str> {
+        let page = include_str!("../../docs/api.md");
+        let (_, rest) = page.split_once("## Operations").expect("the section");
+        let (table, _) = rest.split_once("Every other").expect("the end of the table");
+        table.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_what_is_served_of_aws_and_nothing_else() {
+        let aws = ROUTES.iter().filter(|route| !route.path.starts_with("/jitp/"));
+        assert_eq!(documented(), aws.map(|route| route.operation).collect());
     }
 }

@@ -23,7 +23,7 @@ pub enum Operation {
 
 /// One thing that happened. Carries all that its event needs, but for attempts: those are in the attempt log.
 ///
-/// Stored by position (see [`logged`]): whoever adds a variant or a member raises the format version there.
+/// Stored by position (see `logged`): whoever adds a variant or a member raises the format version there.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)]
 pub enum Change {

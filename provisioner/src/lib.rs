@@ -18,6 +18,7 @@ mod permissions;
 mod provisioner;
 mod reason;
 pub mod records;
+mod register_thing;
 pub mod registry;
 pub mod search;
 mod shared_records;
@@ -42,6 +43,7 @@ pub use permissions::{
 };
 pub use provisioner::{Health, Options, Provisioner};
 pub use reason::ReasonCode;
+pub use register_thing::RegisteredThing;
 pub use registry::Registry;
 pub use simulate::{Existing, Simulation};
 

@@ -245,3 +245,62 @@ def test_logging_options_are_kept(iot):
     iot.set_v2_logging_options(disableAllLogs=True)
     options = iot.get_v2_logging_options()
     assert (options["roleArn"], options["defaultLogLevel"], options["disableAllLogs"]) == (ROLE, "WARN", True)
+
+
+def rest_template(**certificate):
+    """A thing with a serial number, a policy, and a certificate that has these properties."""
+    return json.dumps({
+        "Parameters": {"SerialNumber": {"Type": "String"}, "Line": {"Type": "String", "Default": "none"},
+                       "Pem": {"Type": "String", "Default": ""}},
+        "Resources": {
+            "thing": {"Type": "AWS::IoT::Thing", "Properties": {
+                "ThingName": {"Fn::Join": ["-", ["rest", {"Ref": "SerialNumber"}]]},
+                "AttributePayload": {"line": {"Ref": "Line"}}}},
+            "certificate": {"Type": "AWS::IoT::Certificate", "Properties": certificate},
+            "policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyName": "of-rest"}},
+        },
+    })
+
+
+def test_a_thing_is_registered_by_a_template_all_or_nothing(broker, iot, tmp_path):
+    made = Factory(tmp_path, "Rest CA")
+    register(broker, made)
+    pem = made.device("rest")[0].read_text()
+    template = rest_template(CertificatePem={"Ref": "Pem"})
+    parameters = {"SerialNumber": "1", "Pem": pem}
+    with pytest.raises(iot.exceptions.ResourceRegistrationFailureException) as raised:
+        iot.register_thing(templateBody=template, parameters=parameters)
+    assert "of-rest" in str(raised.value)
+    assert code(iot.describe_thing, thingName="rest-1") == "ResourceNotFoundException"
+    iot.create_policy(policyName="of-rest", policyDocument=DOCUMENT)
+    registered = iot.register_thing(templateBody=template, parameters=parameters)
+    certificate = registered["resourceArns"]["certificate"]
+    assert registered["certificatePem"].strip() == pem.strip()
+    assert registered["resourceArns"] == {
+        "thing": "arn:aws:iot:us-east-1:000000000000:thing/rest-1", "certificate": certificate,
+        "policy": "arn:aws:iot:us-east-1:000000000000:policy/of-rest"}
+    assert iot.list_thing_principals(thingName="rest-1")["principals"] == [certificate]
+    assert names(iot.list_attached_policies(target=certificate), "policies", "policyName") == ["of-rest"]
+    described = iot.describe_certificate(certificateId=certificate.split("/")[1])["certificateDescription"]
+    assert described["status"] == "ACTIVE"
+    # Again is no change; and by the id of a certificate that is known.
+    assert iot.register_thing(templateBody=template, parameters=parameters)["resourceArns"] == registered["resourceArns"]
+    by_id = rest_template(CertificateId=certificate.split("/")[1])
+    iot.register_thing(templateBody=by_id, parameters={"SerialNumber": "2", "Line": "7"})
+    assert iot.describe_thing(thingName="rest-2")["attributes"] == {"line": "7"}
+
+
+def test_a_registration_that_cannot_be_carried_out_says_which_resource_failed(iot):
+    failure = iot.exceptions.ResourceRegistrationFailureException
+    for template, parameters, part in [
+        (rest_template(CertificateId="0" * 64), {"SerialNumber": "3"}, "does not exist"),
+        (rest_template(CertificatePem={"Ref": "Pem"}), {"SerialNumber": "3", "Pem": "no PEM"}, "certificate"),
+        (rest_template(CertificateSigningRequest="-"), {"SerialNumber": "3"}, "signs no certificates"),
+        (rest_template(CertificateId="0" * 64), {"SerialNumber": "not a name"}, "ThingName"),
+        (rest_template(CertificateId="0" * 64), {}, "SerialNumber"),
+    ]:
+        with pytest.raises(failure) as raised:
+            iot.register_thing(templateBody=template, parameters=parameters)
+        assert part in str(raised.value), raised.value
+    assert code(iot.register_thing, templateBody="{}") == "InvalidRequestException"
+    assert code(iot.describe_thing, thingName="rest-3") == "ResourceNotFoundException"

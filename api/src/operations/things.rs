@@ -8,10 +8,12 @@ use jitp_provisioner::registry::{CreateThing, ThingFilter, UpdateThing};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::templates::TemplateBody;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::object::Object;
 use crate::reply::Reply;
+use crate::text::Bounded;
 
 pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     let name = call.label("thingName").required()?;
@@ -26,6 +28,25 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
         "thingName": record.name,
         "thingArn": call.arn(ResourceKind::Thing, &record.name),
         "thingId": record.thing_id,
+    })))
+}
+
+/// Most members of `parameters`.
+const MOST_PARAMETERS: usize = 1_000;
+
+pub(super) async fn register(call: &Call) -> Result<Reply, ApiError> {
+    let body: TemplateBody = call.member("templateBody").required()?;
+    let given: BTreeMap<String, Bounded<0, 4096>> = call.member("parameters").or_default()?;
+    if given.len() > MOST_PARAMETERS || given.keys().any(|name| name.chars().count() > 2048) {
+        let why =
+            format_args!("at most {MOST_PARAMETERS} are allowed, with names of at most 2048 characters");
+        return Err(ApiError::invalid("parameters", why));
+    }
+    let parameters = given.into_iter().map(|(name, value)| (name, value.0)).collect();
+    let registered = call.registry().register_thing(&body.0, &parameters).await?;
+    Ok(Reply::members(json!({
+        "certificatePem": registered.certificate_pem,
+        "resourceArns": registered.resource_arns,
     })))
 }
 

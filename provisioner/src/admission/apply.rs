@@ -53,6 +53,17 @@ pub(crate) async fn apply(
     }
 }
 
+/// The same for a plan without a certificate: nothing can be attached.
+pub(crate) async fn apply_without_certificate(tx: &mut Tx, plan: &Plan) -> Result<(), Cause> {
+    if let Some(thing) = &plan.thing {
+        bring_thing(tx, thing).await?;
+    }
+    for policy in &plan.policies {
+        bring_policy(tx, policy).await?;
+    }
+    Ok(())
+}
+
 async fn bring_thing(tx: &mut Tx, plan: &ThingPlan) -> Result<(), Cause> {
     match tx.get::<ThingRecord>(&plan.name).await? {
         None => create_thing(tx, plan).await,

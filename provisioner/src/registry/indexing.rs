@@ -12,7 +12,7 @@ const KEY: &[u8] = b"indexing-configuration";
 /// The configuration; everything is off before the first update.
 pub(super) async fn configuration(tx: &mut Tx) -> Result<IndexingConfiguration> {
     match tx.row(Table::Settings, KEY).await? {
-        Some(bytes) => Ok(decode(Table::Settings, KEY, &bytes)?),
+        Some(bytes) => Ok(decode(Table::Settings, KEY, bytes)?),
         None => Ok(IndexingConfiguration::default()),
     }
 }

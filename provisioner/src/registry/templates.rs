@@ -200,6 +200,15 @@ pub(crate) fn parse(
         TemplateType::Jitp => Caller::Jitp,
         TemplateType::FleetProvisioning => Caller::Fleet,
     };
+    parse_for(options, caller, body)
+}
+
+/// Parses a body for who runs it.
+pub(crate) fn parse_for(
+    options: &Options,
+    caller: Caller,
+    body: &str,
+) -> std::result::Result<Template, jitp_templates::Problems> {
     let policy = |document: &str| Document::parse(document).map(|_| ()).map_err(|e| e.to_string());
     Template::parse(
         body,

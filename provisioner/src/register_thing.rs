@@ -1,0 +1,127 @@
+//! RegisterThing over the REST API: a template and its values become resources in one commit (`spec/control-plane.md`
+//! section 4, `spec/templates.md`).
+use crate::admission::apply::{apply, apply_without_certificate};
+use crate::admission::cause::Cause;
+use crate::arn::ResourceKind;
+use crate::error::RegistryError;
+use crate::names::CertificateId;
+use crate::reason::ReasonCode;
+use crate::records::{CertificateRecord, CertificateStatus};
+use crate::registry::{RegisterCertificate, Registry, certificates, templates};
+use crate::transact::transact;
+use crate::tx::Tx;
+use jitp_certs::Certificate;
+use jitp_templates::{Caller, CertificatePlan, CertificateSource, Plan};
+use std::collections::BTreeMap;
+
+/// What RegisterThing brought about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegisteredThing {
+    /// The certificate, where the template has one.
+    pub certificate_pem: Option<String>,
+    /// ARNs by the logical names of the template's resources.
+    pub resource_arns: BTreeMap<String, String>,
+}
+
+impl Registry {
+    /// RegisterThing: all of the template's resources or none.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when the template does not validate, `ConflictingUpdate` when an override forbids a change,
+    /// `RegistrationFailure` when it cannot be carried out with these values, with the resource that failed.
+    pub async fn register_thing(
+        &self,
+        template_body: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<RegisteredThing, RegistryError> {
+        let template =
+            templates::parse_for(self.options(), Caller::Rest, template_body).map_err(|problems| {
+                RegistryError::InvalidRequest(format!(
+                    "templateBody: the template body is invalid: {problems}"
+                ))
+            })?;
+        let plan = template.evaluate(parameters).map_err(|error| {
+            RegistryError::RegistrationFailure(format!(
+                "the template cannot be evaluated with these parameters: {error}"
+            ))
+        })?;
+        transact!(self, |tx| carry_out(tx, &plan))
+    }
+}
+
+async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThing, RegistryError> {
+    let mut registered = RegisteredThing::default();
+    if let Some(certificate) = &plan.certificate {
+        let record = bring_certificate(tx, certificate).await?;
+        let record = apply(tx, plan, record).await.map_err(refused)?;
+        let id = record.certificate_id.to_string();
+        name(tx, &mut registered, &certificate.logical_name, ResourceKind::Certificate, &id);
+        registered.certificate_pem = Some(record.pem.clone());
+    } else {
+        apply_without_certificate(tx, plan).await.map_err(refused)?;
+    }
+    if let Some(thing) = &plan.thing {
+        name(tx, &mut registered, &thing.logical_name, ResourceKind::Thing, thing.name.as_str());
+    }
+    for policy in &plan.policies {
+        name(tx, &mut registered, &policy.logical_name, ResourceKind::Policy, policy.name.as_str());
+    }
+    Ok(registered)
+}
+
+fn name(tx: &Tx, registered: &mut RegisteredThing, logical: &str, kind: ResourceKind, name: &str) {
+    registered.resource_arns.insert(logical.into(), tx.arn(kind, name).to_string());
+}
+
+/// The certificate that the template names: one that is known, or one to register.
+async fn bring_certificate(tx: &mut Tx, plan: &CertificatePlan) -> Result<CertificateRecord, RegistryError> {
+    let failed = |property: &str, message: String| {
+        refused(Cause::at(ReasonCode::InvalidValue, &plan.logical_name, property, message))
+    };
+    match &plan.source {
+        CertificateSource::Id(id) => {
+            let property = "Properties.CertificateId";
+            let id: CertificateId =
+                id.parse().map_err(|error| failed(property, format!("it is no certificate id: {error}")))?;
+            let record = tx.get(&id).await?;
+            record.ok_or_else(|| failed(property, format!("certificate {id} does not exist: register it first")))
+        }
+        CertificateSource::Pem { certificate, ca_certificate } => {
+            let property = "Properties.CertificatePem";
+            let read = Certificate::from_pem(certificate)
+                .map_err(|error| failed(property, format!("the certificate cannot be used: {error}")))?;
+            if let Some(known) = tx.get::<CertificateRecord>(&read.id()).await? {
+                return Ok(known);
+            }
+            let request = RegisterCertificate {
+                certificate: certificate.clone(),
+                of_ca: true,
+                ca_certificate: ca_certificate.clone(),
+                status: match plan.status {
+                    Some(jitp_templates::CertificateStatus::Inactive) => CertificateStatus::Inactive,
+                    _ => CertificateStatus::Active,
+                },
+            };
+            certificates::register(tx, &request).await.map_err(|error| match error {
+                failure @ (RegistryError::Unavailable(_) | RegistryError::Internal(_)) => failure,
+                error => failed(property, error.to_string()),
+            })
+        }
+        CertificateSource::SigningRequest(_) => Err(failed(
+            "Properties.CertificateSigningRequest",
+            "this service signs no certificates: have the request signed by a CA that is registered here, and name \
+             CertificatePem"
+                .into(),
+        )),
+    }
+}
+
+/// A cause as the answer to who asked.
+fn refused(cause: Cause) -> RegistryError {
+    match cause.reason {
+        ReasonCode::RegistryUnavailable => RegistryError::Unavailable(cause.message),
+        ReasonCode::Internal => RegistryError::Internal(cause.message),
+        ReasonCode::ResourceConflict => RegistryError::ConflictingUpdate(cause.message),
+        _ => RegistryError::RegistrationFailure(format!("{}: {}", cause.reason, cause.message)),
+    }
+}
