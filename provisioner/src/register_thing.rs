@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 pub struct RegisteredThing {
     /// The certificate, where the template has one.
     pub certificate_pem: Option<String>,
-    /// ARNs by the logical names of the template's resources.
-    pub resource_arns: BTreeMap<String, String>,
+    /// Kind and name of each resource, by its logical name in the template.
+    pub resources: BTreeMap<String, (ResourceKind, String)>,
 }
 
 impl Registry {
@@ -55,22 +55,20 @@ async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThing, Registry
         let record = bring_certificate(tx, certificate).await?;
         let record = apply(tx, plan, record).await.map_err(refused)?;
         let id = record.certificate_id.to_string();
-        name(tx, &mut registered, &certificate.logical_name, ResourceKind::Certificate, &id);
-        registered.certificate_pem = Some(record.pem.clone());
+        registered.resources.insert(certificate.logical_name.clone(), (ResourceKind::Certificate, id));
+        registered.certificate_pem = Some(record.pem());
     } else {
         apply_without_certificate(tx, plan).await.map_err(refused)?;
     }
     if let Some(thing) = &plan.thing {
-        name(tx, &mut registered, &thing.logical_name, ResourceKind::Thing, thing.name.as_str());
+        let resource = (ResourceKind::Thing, thing.name.to_string());
+        registered.resources.insert(thing.logical_name.clone(), resource);
     }
     for policy in &plan.policies {
-        name(tx, &mut registered, &policy.logical_name, ResourceKind::Policy, policy.name.as_str());
+        let resource = (ResourceKind::Policy, policy.name.to_string());
+        registered.resources.insert(policy.logical_name.clone(), resource);
     }
     Ok(registered)
-}
-
-fn name(tx: &Tx, registered: &mut RegisteredThing, logical: &str, kind: ResourceKind, name: &str) {
-    registered.resource_arns.insert(logical.into(), tx.arn(kind, name).to_string());
 }
 
 /// The certificate that the template names: one that is known, or one to register.

@@ -78,7 +78,7 @@ impl AuthInfo {
             Some(ActionType::Connect) => Action::Connect,
             None => return Err(ApiError::invalid("authInfos", "actionType is required")),
         };
-        let (region, account) = (call.registry().region(), call.registry().account());
+        let (region, account) = (call.region(), call.registry().account());
         let start = format!("arn:aws:iot:{region}:{account}:{}/", action.resource_kind());
         let name = |resource: &Bounded<0, 2048>| {
             resource.0.strip_prefix(&start).map(str::to_owned).ok_or_else(|| {

@@ -44,9 +44,11 @@ pub(super) async fn register(call: &Call) -> Result<Reply, ApiError> {
     }
     let parameters = given.into_iter().map(|(name, value)| (name, value.0)).collect();
     let registered = call.registry().register_thing(&body.0, &parameters).await?;
+    let arns: BTreeMap<_, _> =
+        registered.resources.iter().map(|(logical, (kind, name))| (logical, call.arn(*kind, name))).collect();
     Ok(Reply::members(json!({
         "certificatePem": registered.certificate_pem,
-        "resourceArns": registered.resource_arns,
+        "resourceArns": arns,
     })))
 }
 
