@@ -13,6 +13,8 @@
 //! | `GET /jitp/v1/ca-certificates/{id}/budget` | yes | `usedRuns`; `totalRuns` and `runsPerSecond` where they are limited, and `runsPerSecondInForce` (0: unlimited) |
 //! | `PATCH /jitp/v1/ca-certificates/{id}/budget` | yes | the same after the change: `totalRuns`, `runsPerSecond`; `null` lifts a limit |
 //! | `GET /jitp/v1/operations` | yes | every operation that is answered here: `operation`, `method`, `path`, `right` |
+//! | `GET /jitp/v1/archive` | yes | the whole registry as JSON lines (`docs/archive.md`); without its last line it is not whole |
+//! | `POST /jitp/v1/reset` | yes, by an admin | 404 unless that is allowed: returns the registry to where it began and ends all sessions |
 //! | `GET /jitp/v1/audit`, `GET /jitp/v1/audit/tail` | yes | the calls that changed something, or tried to; like attempts, with the filters `accessKeyId`, `operation`, `since` |
 //! | `POST`, `GET /jitp/v1/keys`, `PATCH`, `DELETE /jitp/v1/keys/{accessKeyId}` | yes, by an admin | access keys: create with `role` and `description`, list, set `status`, delete |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |

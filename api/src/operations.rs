@@ -3,6 +3,7 @@ use crate::route::Route;
 use jitp_provisioner::Right;
 
 mod access_keys;
+mod archive;
 mod attempts;
 mod audit;
 mod authorization;
@@ -19,6 +20,7 @@ mod policies;
 mod policy_attachments;
 mod principal_policies;
 mod principals;
+mod reset;
 mod search;
 mod simulate;
 mod status;
@@ -158,6 +160,8 @@ routes! {
 
     GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
     GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;
+    GET    Read       "/jitp/v1/archive" ExportArchive archive::export;
+    POST   Administer "/jitp/v1/reset" ResetRegistry reset::reset;
     GET    Read       "/jitp/v1/audit" ListAudit audit::list;
     GET    Read       "/jitp/v1/audit/tail" TailAudit audit::tail;
     POST   Administer "/jitp/v1/keys" CreateAccessKey access_keys::create;
@@ -215,7 +219,7 @@ mod tests {
             let changes = route.method != "GET" && !READING_POSTS.contains(&route.operation);
             let name = route.operation;
             assert_eq!(changes, route.changes(), "{name}");
-            let guarded = ["CACertificate", "CaBudget", "RegistrationCode"];
+            let guarded = ["CACertificate", "CaBudget", "RegistrationCode", "ResetRegistry"];
             let guarded = changes && guarded.iter().any(|part| name.contains(part));
             // Who may call is for administrators to know as well.
             let expected = match (guarded || name.contains("AccessKey"), changes) {

@@ -44,7 +44,7 @@ pub(crate) struct Match<'a> {
 
 impl Routes {
     /// Indexes a table. Every path starts with a literal segment.
-    pub fn new(table: &'static [Route]) -> Self {
+    pub fn new(table: impl IntoIterator<Item = &'static Route>) -> Self {
         let mut index: HashMap<_, Vec<&'static Route>> = HashMap::new();
         for route in table {
             let first = segments(route.path).next().unwrap_or_default();

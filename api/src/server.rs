@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jitp_provisioner::Provisioner;
+use jitp_provisioner::archive::Seed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -39,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// What DescribeEndpoint answers: host, or `host:port` where the port is not 8883.
     pub endpoint: String,
+    /// Answers `POST /jitp/v1/reset` and returns the registry to this; `None`: 404.
+    pub reset: Option<Arc<Seed>>,
     /// Renders `GET /metrics` (Prometheus text); `None`: 404.
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
@@ -66,6 +69,7 @@ impl Api {
             limits,
             in_flight: InFlight::new(limits.in_flight_per_key),
             endpoint: config.endpoint,
+            reset: config.reset,
             metrics: config.metrics,
             stopping: stopping.clone(),
         });

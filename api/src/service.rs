@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jitp_provisioner::Provisioner;
+use jitp_provisioner::archive::Seed;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub limits: Limits,
     pub in_flight: InFlight,
     pub endpoint: String,
+    /// What ResetRegistry returns to; `None`: there is no such operation.
+    pub reset: Option<Arc<Seed>>,
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Turns true, or closes, when the API stops: replies without an end then end.
     pub stopping: watch::Receiver<bool>,
@@ -52,7 +55,9 @@ pub(crate) struct Service {
 
 impl Service {
     pub fn new(shared: Shared) -> Self {
-        let routes = Arc::new(Routes::new(ROUTES));
+        let resets = shared.reset.is_some();
+        let routes = ROUTES.iter().filter(|route| resets || route.operation != "ResetRegistry");
+        let routes = Arc::new(Routes::new(routes));
         let shared = Arc::new(shared);
         let operations = {
             let shared = Arc::clone(&shared);

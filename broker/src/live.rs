@@ -167,9 +167,18 @@ impl LiveSessions {
     fn apply(&self, batch: &[Arc<ChangeEntry>]) {
         let mut touched_sessions = false;
         let mut ended = Vec::new();
+        let mut reset = false;
         {
             let mut index = self.index.lock();
             for entry in batch {
+                if matches!(entry.change, Change::Reset) {
+                    index.complete_after = entry.revision;
+                    index.recent.clear();
+                    for live in index.sessions.values() {
+                        live.ended.store(true, Ordering::SeqCst);
+                    }
+                    reset = true;
+                }
                 if let Change::Certificate { certificate_id, from: Some(CertificateStatus::Active), to } =
                     &entry.change
                     && *to != Some(CertificateStatus::Active)
@@ -184,6 +193,9 @@ impl LiveSessions {
         }
         for certificate in ended {
             self.end_certificate(certificate);
+        }
+        if reset {
+            self.backend.forget_all();
         }
         if touched_sessions {
             self.work.notify_waiters();

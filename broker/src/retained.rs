@@ -60,6 +60,11 @@ impl Retained {
         Ok(())
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&self) {
+        *self.store.write() = Store::default();
+    }
+
     /// Whether there is none at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,5 +1,7 @@
 //! The command line.
-use crate::commands::{attempts, audit, ca, cert, demo, device, key, policy, simulate, template, thing};
+use crate::commands::{
+    attempts, audit, ca, cert, demo, device, export, import, key, policy, simulate, template, thing,
+};
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -70,6 +72,10 @@ pub enum Command {
     Key(key::Command),
     /// Which calls of the API changed something, or tried to
     Audit(audit::Args),
+    /// Write the whole registry into a file, while the broker runs
+    Export(export::Args),
+    /// Load such a file into a data directory that has no registry yet, while no broker runs there
+    Import(import::Args),
     /// Make a device's key and certificate, or connect as a device
     #[command(subcommand)]
     Device(device::Command),
@@ -101,6 +107,12 @@ pub struct Serve {
     /// Let the API listen on another address than loopback without TLS
     #[arg(long)]
     pub insecure_api: bool,
+    /// Load this archive first if the data directory has no registry yet (see `jitp export`)
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Let an admin return the registry to its seed, or to empty, over the API: for tests only
+    #[arg(long)]
+    pub allow_reset: bool,
     /// What a device meets: a first connection that just works, or AWS's behaviour
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,

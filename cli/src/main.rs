@@ -12,6 +12,7 @@ mod logging;
 mod moment;
 mod mqtt_device;
 mod output;
+mod progress;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -53,6 +54,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Cert(command) => commands::cert::run(&global, command).await,
             Command::Policy(command) => commands::policy::run(&global, command).await,
             Command::Attempts(args) => commands::attempts::run(&global, args).await,
+            Command::Export(args) => commands::export::run(&global, args).await,
+            Command::Import(args) => commands::import::run(&global, args).await,
             Command::Key(command) => commands::key::run(&global, command).await,
             Command::Audit(args) => commands::audit::run(&global, args).await,
             Command::Device(command) => commands::device::run(&global, command).await,

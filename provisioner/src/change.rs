@@ -106,6 +106,8 @@ pub enum Change {
         outcome: Outcome,
         ca_certificate_id: Option<CertificateId>,
     },
+    /// Everything may be different now: the registry was returned to where it began.
+    Reset,
 }
 
 /// A change with its place in the log.
@@ -162,6 +164,7 @@ impl Change {
             | Self::CaCertificate { .. }
             | Self::Template { .. }
             | Self::EventConfigurations
+            | Self::Reset
             | Self::Attempted { .. } => Vec::new(),
         }
     }

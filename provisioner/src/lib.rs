@@ -5,6 +5,7 @@
 
 pub mod access_key;
 pub mod admission;
+pub mod archive;
 mod arn;
 mod attempt;
 mod audit;

@@ -5,6 +5,7 @@ use crate::admission::flights::Flights;
 use crate::admission::run::Landing;
 use crate::admission::templates::Templates;
 use crate::admission::{Admission, Presentation, Principal, report, standing};
+use crate::archive::{Export, Seed};
 use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
 use crate::audit::AuditLog;
@@ -259,6 +260,20 @@ impl Provisioner {
     /// The audited calls of the API.
     pub fn audit(&self) -> &AuditLog {
         &self.inner.audit
+    }
+    /// Begins an archive of the registry as it is now.
+    ///
+    /// # Errors
+    /// `ConflictingUpdate` while another is being written.
+    pub async fn export(&self) -> Result<Export, RegistryError> {
+        Export::of(self.registry()).await
+    }
+    /// Returns the registry to where it began: empty, or as a seed has it ([`Registry::reset`]).
+    pub async fn reset(&self, seed: &Seed) -> Result<(), RegistryError> {
+        self.registry().reset(seed).await?;
+        self.inner.failing.clear();
+        self.inner.ca_rates.clear();
+        Ok(())
     }
     /// Dry run of a JITP template body over a leaf certificate (PEM). Nothing is written.
     ///

@@ -45,6 +45,7 @@ impl Server {
             limits: Limits::default(),
             keys: AccessKeys(vec![AccessKey { id: KEY.into(), secret: SECRET.to_string().into() }]),
             endpoint: "broker.example:18883".into(),
+            reset: None,
             metrics: Some(Arc::new(|| "jitp_up 1\n".to_string())),
         };
         configure(&mut config);

@@ -290,6 +290,16 @@ impl Local {
         self.directory.end_certificate(certificate, |session| *session.client_id == *client_id, end) > 0
     }
 
+    pub(super) fn forget_all(&self) {
+        let end = SessionEnd::Administrative { prevent_will: true, clean_session: true };
+        let mut clients = Vec::new();
+        self.directory.for_each(|slot| clients.push(Arc::clone(&slot.session.client_id)));
+        for client in clients {
+            self.disconnect(&client, end);
+        }
+        self.retained.clear();
+    }
+
     pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {
         let mut count = 0;
         self.directory.for_each(|slot| {

@@ -120,6 +120,11 @@ impl Backend {
         self.local.disconnect_all(end)
     }
 
+    /// Ends all connections without their wills, and forgets all sessions and all retained messages.
+    pub fn forget_all(&self) {
+        self.local.forget_all();
+    }
+
     /// What there is now.
     pub fn counts(&self) -> Counts {
         self.local.counts()

@@ -71,7 +71,7 @@ impl Outbox {
     }
 
     async fn publish(&mut self, entry: &ChangeEntry) -> Result<(), RegistryError> {
-        if matches!(entry.change, Change::EventConfigurations) {
+        if matches!(entry.change, Change::EventConfigurations | Change::Reset) {
             self.switches = None;
             return Ok(());
         }

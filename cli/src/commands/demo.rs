@@ -1,6 +1,6 @@
 //! `jitp demo`: everything in a fresh directory, and the story of a first connection, told as it happens.
 use super::attempts::describe;
-use super::serve::Service;
+use super::serve::{Beginning, Service};
 use crate::args::Global;
 use crate::client::Client;
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub async fn run(_global: &Global, args: Args) -> anyhow::Result<Exit> {
     config.broker.listen = args.mqtt;
     config.api.listen = args.api;
     let data = DataDir::open(&directory.path().join("data"))?;
-    let service = Service::start(&data, &config).await?;
+    let service = Service::start(&data, &config, &Beginning::default()).await?;
     let stage = Stage::set(directory.path(), &data, &service)?;
 
     stage.chapter(1, "a broker that knows nobody")?;

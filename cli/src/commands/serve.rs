@@ -7,8 +7,10 @@ use crate::{logging, output};
 use anyhow::Context;
 use jitp_api::{AccessKey, AccessKeys, Api, Tls};
 use jitp_broker::Broker;
+use jitp_provisioner::archive::{ImportError, Imported, Seed, import};
 use jitp_provisioner::{Clock, Provisioner, SystemClock};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +22,8 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
     logging::start(&config.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let service = Service::start(&DataDir::open(&global.data_dir)?, &config).await?;
+    let beginning = Beginning { seed: args.seed, allow_reset: args.allow_reset };
+    let service = Service::start(&DataDir::open(&global.data_dir)?, &config, &beginning).await?;
     output::line(&service.ready_line())?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -34,7 +37,7 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
 fn configuration(args: &Serve) -> anyhow::Result<Config> {
     let invalid = |error: anyhow::Error| InvalidInput(format!("{error:#}"));
     let mut config = Config::load(args.config.as_deref()).map_err(invalid)?;
-    let Serve { config: _, mqtt, api, api_tls, insecure_api, profile, account, region, hosts } = args.clone();
+    let Serve { mqtt, api, api_tls, insecure_api, profile, account, region, hosts, .. } = args.clone();
     config.broker.listen = mqtt.unwrap_or(config.broker.listen);
     config.api.listen = api.unwrap_or(config.api.listen);
     config.api.tls |= api_tls;
@@ -47,6 +50,42 @@ fn configuration(args: &Serve) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// What the registry begins with.
+#[derive(Default)]
+pub struct Beginning {
+    /// An archive.
+    pub seed: Option<PathBuf>,
+    /// May it be returned to that?
+    pub allow_reset: bool,
+}
+
+impl Beginning {
+    /// Loads the seed where there is no registry yet. Gives what the registry may be returned to.
+    async fn prepare(&self, data: &DataDir, config: &Config) -> anyhow::Result<Option<Arc<Seed>>> {
+        let (account, region) = (&config.server.account, &config.server.region);
+        let invalid = |error: &dyn std::fmt::Display| InvalidInput(error.to_string());
+        if let Some(archive) = &self.seed {
+            match import(data.path(), archive, Some((account, region)), &mut |_| {}).await {
+                Ok(Imported::Loaded(loaded)) => tracing::info!(records = loaded.records, "seeded"),
+                Ok(Imported::NotEmpty) => {
+                    tracing::info!("there is a registry already: it is not seeded again")
+                }
+                Err(ImportError::Archive(error)) => return Err(invalid(&error).into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !self.allow_reset {
+            return Ok(None);
+        }
+        tracing::warn!("an admin may reset the registry over the API");
+        let seed = match &self.seed {
+            Some(archive) => Seed::read(archive, account, region).map_err(|error| invalid(&error))?,
+            None => Seed::default(),
+        };
+        Ok(Some(Arc::new(seed)))
+    }
+}
+
 /// Everything that `serve` and `demo` run.
 pub struct Service {
     provisioner: Provisioner,
@@ -56,10 +95,11 @@ pub struct Service {
 }
 
 impl Service {
-    pub async fn start(data: &DataDir, config: &Config) -> anyhow::Result<Self> {
+    pub async fn start(data: &DataDir, config: &Config, beginning: &Beginning) -> anyhow::Result<Self> {
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().ok();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now().unix_seconds();
+        let reset = beginning.prepare(data, config).await?;
         let provisioner = Provisioner::open(data.path(), config.provisioner(), clock)
             .await
             .with_context(|| format!("cannot open the registry in {}", data.path().display()))?;
@@ -78,6 +118,7 @@ impl Service {
             limits: config.api_limits(),
             keys: AccessKeys(vec![AccessKey { id: key.id, secret: key.secret }]),
             endpoint: endpoint(config, broker.local_address()),
+            reset,
             metrics: metrics
                 .map(|handle| Arc::new(move || handle.render()) as Arc<dyn Fn() -> String + Send + Sync>),
         };

@@ -64,6 +64,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         true
     }
 
+    /// Forgets every charge.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.buckets.clear();
+        state.order.clear();
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.state.lock().buckets.len()

@@ -237,6 +237,7 @@ mod tests {
             Change::Template { operation, template: "t".parse().unwrap() },
             Change::EventConfigurations,
             Change::Attempted { sequence: 9, outcome: Outcome::Refused, ca_certificate_id: None },
+            Change::Reset,
         ]
     }
 

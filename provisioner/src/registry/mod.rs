@@ -43,7 +43,7 @@ use crate::connectivity::Connectivity;
 use crate::error::RegistryError;
 use crate::provisioner::{Health, Options};
 use crate::store::sled::{DiskGuard, SledOptions, SledStore, free_bytes};
-use crate::store::{Retention, Store};
+use crate::store::{Gate, Retention, Store};
 use crate::stored::Stored;
 use crate::transact::transact;
 use crate::tx::{Memory, Tx};
@@ -59,7 +59,7 @@ type Result<T> = std::result::Result<T, RegistryError>;
 /// others changed the same resources in every one of many tries.
 #[derive(Clone)]
 pub struct Registry {
-    store: Arc<dyn Store>,
+    store: Arc<Gate>,
     options: Arc<Options>,
     clock: Arc<dyn Clock>,
     changes: ChangeFeed,
@@ -90,8 +90,13 @@ impl Registry {
         Self::over(store, options, clock).await
     }
     /// The registry over a store.
-    pub(crate) async fn over(store: Arc<dyn Store>, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
-        let changes = ChangeFeed::new(Arc::clone(&store), Arc::clone(&clock));
+    pub(crate) async fn over(
+        engine: Arc<dyn Store>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let store = Arc::new(Gate::new(engine));
+        let changes = ChangeFeed::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock));
         let registry =
             Self { store, options: Arc::new(options), clock, changes, connectivity: Connectivity::default() };
         transact!(registry, |tx| identity::claim(tx))?;
@@ -124,7 +129,7 @@ impl Registry {
 
     /// A unit of work. Dropping it undoes it.
     pub(crate) fn begin(&self) -> Tx {
-        Tx::new(Arc::clone(&self.store), Arc::clone(&self.options), self.clock.now())
+        Tx::new(Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.options), self.clock.now())
     }
     /// A unit of work that knows what another one knew.
     pub(crate) fn resume(&self, memory: Memory) -> Tx {
@@ -135,6 +140,10 @@ impl Registry {
     /// The store, for what has no rules.
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
+    }
+    /// The store, for what concerns all of it.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.store
     }
     /// The records that a page of an index names; what has just gone is left out.
     async fn records_of<R: Stored>(&self, ids: Page<R::Id>) -> Result<Page<R>>

@@ -5,6 +5,7 @@
 mod batch;
 mod cursor;
 mod error;
+mod gate;
 mod key_range;
 mod retention;
 pub(crate) mod sled;
@@ -13,6 +14,7 @@ mod table;
 pub(crate) use batch::{Batch, Expectation, Write};
 pub(crate) use cursor::Cursor;
 pub(crate) use error::StoreError;
+pub(crate) use gate::{Gate, Snapshot, unconditional};
 pub(crate) use key_range::{Direction, KeyRange};
 pub(crate) use retention::Retention;
 pub(crate) use table::Table;

@@ -182,6 +182,7 @@ fn shown(change: &Change) -> String {
         }
         Change::Template { operation, template } => format!("template {template} {operation:?}"),
         Change::EventConfigurations => "event configurations".into(),
+        Change::Reset => "reset".into(),
         Change::Attempted { .. } => "attempt".into(),
     }
 }
