@@ -26,6 +26,8 @@ pub(crate) struct Tx {
     store: Arc<dyn Store>,
     options: Arc<Options>,
     now: Timestamp,
+    /// Every commit up to this one was visible to all reads.
+    since: Revision,
     reads: BTreeMap<(Table, Key), Option<Versioned>>,
     /// Prefixes whose rows are all known.
     prefixes: BTreeMap<(Table, Key), Vec<(Key, Versioned)>>,
@@ -38,6 +40,7 @@ pub(crate) struct Tx {
 /// What a unit of work knows of the registry, as of the commit that it read or made.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
+    since: Revision,
     rows: BTreeMap<(Table, Key), Option<Versioned>>,
     prefixes: BTreeMap<(Table, Key), Vec<(Key, Versioned)>>,
     some: BTreeMap<(Table, Key), Key>,
@@ -64,6 +67,7 @@ impl Memory {
 impl Tx {
     pub(crate) fn new(store: Arc<dyn Store>, options: Arc<Options>, now: Timestamp) -> Self {
         Self {
+            since: store.visible(),
             store,
             options,
             now,
@@ -252,7 +256,7 @@ impl Tx {
         let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
         let writes =
             self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
-        self.store.commit(Batch { expectations, writes, changes }).await.map(Some)
+        self.store.commit(Batch { expectations, read_since: self.since, writes, changes }).await.map(Some)
     }
     /// Commits, and hands on what is known then: what was read, and what was written over it.
     pub(crate) async fn commit_and_remember(self) -> std::result::Result<(Revision, Memory), StoreError> {
@@ -262,18 +266,20 @@ impl Tx {
             key: key.clone(),
             value: value.clone(),
         });
-        let batch = Batch { expectations, writes: writes.collect(), changes };
+        let batch = Batch { expectations, read_since: self.since, writes: writes.collect(), changes };
         let revision = self.store.commit(batch).await?;
-        let mut memory = Memory { rows: self.reads, prefixes: self.prefixes, some: self.some };
+        let mut memory =
+            Memory { since: self.since, rows: self.reads, prefixes: self.prefixes, some: self.some };
         memory.write(self.writes, revision);
         Ok((revision, memory))
     }
     /// Hands on what was read by a unit of work that writes nothing.
     pub(crate) fn into_memory(self) -> Memory {
-        Memory { rows: self.reads, prefixes: self.prefixes, some: self.some }
+        Memory { since: self.since, rows: self.reads, prefixes: self.prefixes, some: self.some }
     }
     /// Takes as read what another unit of work knew.
     pub(crate) fn remember(&mut self, memory: Memory) {
+        self.since = memory.since;
         self.reads = memory.rows;
         self.prefixes = memory.prefixes;
         self.some = memory.some;

@@ -6,6 +6,9 @@ use super::{Key, Revision, Table};
 pub(crate) struct Batch {
     /// All must hold, or nothing is written.
     pub expectations: Vec<Expectation>,
+    /// What the expectations say was read when every commit up to this one was visible. Saves looking at what has not been
+    /// written since; 0 is always right.
+    pub read_since: Revision,
     /// At most one per key.
     pub writes: Vec<Write>,
     /// The commit's entry in the change log; `None`: it has none.

@@ -77,6 +77,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn commit_later(&self, batch: Batch) -> Result<(), StoreError>;
     /// The changes of commits after a revision, in commit order, at most `limit` commits.
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Vec<LoggedChanges>, StoreError>;
+    /// A read that begins now sees every commit up to this one.
+    fn visible(&self) -> Revision;
     /// Changes up to this revision may be gone from the log.
     fn trimmed(&self) -> Revision;
     /// The newest durable revision that has changes; what waits for the log's growth watches it. Closed when the store is.

@@ -6,6 +6,7 @@ use super::disk::DiskGuard;
 use super::group::Group;
 use super::journal::Journal;
 use super::queue::{Queue, Request};
+use super::recent::RecentWrites;
 use super::rows::VisibleRows;
 use super::status::Status;
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ pub(super) struct Committer {
     retention: Retention,
     clock: Arc<dyn Clock>,
     position: Position,
+    recent: RecentWrites,
 }
 
 /// What is written after the redo log.
@@ -79,6 +81,7 @@ impl Committer {
             status: Arc::clone(&status),
             retention,
             clock,
+            recent: RecentWrites::after(position.revision),
             position,
         };
         Ok((committer, status))
@@ -122,7 +125,9 @@ impl Committer {
             let why = self.not_written(&error);
             return answer_all(committed.into_iter().map(|(reply, _)| reply), &why);
         }
-        if let Err(error) = self.show(group, committed).and_then(|()| self.write()) {
+        let remembered = self.recent.add(&group, before.revision);
+        if let Err(error) = remembered.and_then(|()| self.show(group, committed)).and_then(|()| self.write())
+        {
             self.status.fail(format!(
                 "a write to {} failed ({error}). Nothing more is written; nothing is lost, it is done again at the next \
                  start: check the disk, then restart jitp",
@@ -136,10 +141,11 @@ impl Committer {
         let mut group = Group::default();
         let mut committed = Vec::with_capacity(requests.len());
         for Request { batch, reply, slot } in requests {
-            let allowed = group.meets(&batch, self.files.rows.trees()).and_then(|meets| match meets {
-                true => self.position.take(&batch),
-                false => Err(StoreError::Conflict),
-            });
+            let allowed =
+                group.meets(&batch, &self.recent, self.files.rows.trees()).and_then(|meets| match meets {
+                    true => self.position.take(&batch),
+                    false => Err(StoreError::Conflict),
+                });
             match allowed {
                 Ok(()) => {
                     committed.push((reply, self.position.revision));

@@ -1,4 +1,5 @@
 //! What a group of commits writes: decided, but not yet in the trees and the change log.
+use super::recent::RecentWrites;
 use super::trees::{Trees, revision_of, stored_value};
 use crate::store::{Batch, Expectation, Key, KeyRange, Revision, StoreError, Table, Write};
 use std::collections::BTreeMap;
@@ -14,15 +15,28 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Do all expectations of a batch hold, over the trees and what the group has written before it?
-    pub(super) fn meets(&self, batch: &Batch, trees: &Trees) -> Result<bool, StoreError> {
+    /// Do all expectations of a batch hold, over the trees and what the group has written before it? What was read since a
+    /// revision that the recent writes cover, and was not written since, is as it was read.
+    pub(super) fn meets(
+        &self,
+        batch: &Batch,
+        recent: &RecentWrites,
+        trees: &Trees,
+    ) -> Result<bool, StoreError> {
+        let covered = recent.cover(batch.read_since);
         for expectation in &batch.expectations {
             let holds = match expectation {
                 Expectation::Revision { table, key, revision } => {
-                    self.revision(*table, key, trees)? == *revision
+                    match self.rows(*table).and_then(|r| r.get(key)) {
+                        Some(Some(stored)) => Some(revision_of(*table, key, stored)?) == *revision,
+                        Some(None) => revision.is_none(),
+                        None if covered => recent.last(*table, key).is_none_or(|last| last == *revision),
+                        None => trees.revision(*table, key)? == *revision,
+                    }
                 }
                 Expectation::Prefix { table, prefix, rows, newest } => {
-                    self.prefix_is(*table, prefix, *rows, *newest, trees)?
+                    covered && !self.any(*table, prefix) && !recent.any(*table, prefix)
+                        || self.prefix_is(*table, prefix, *rows, *newest, trees)?
                 }
             };
             if !holds {
@@ -105,12 +119,9 @@ impl Group {
         input.0.is_empty().then_some(group)
     }
 
-    fn revision(&self, table: Table, key: &[u8], trees: &Trees) -> Result<Option<Revision>, StoreError> {
-        match self.rows(table).and_then(|rows| rows.get(key)) {
-            Some(Some(stored)) => revision_of(table, key, stored).map(Some),
-            Some(None) => Ok(None),
-            None => trees.revision(table, key),
-        }
+    fn any(&self, table: Table, prefix: &[u8]) -> bool {
+        let range = KeyRange::prefix(prefix);
+        self.rows(table).is_some_and(|rows| rows.range((range.start, range.end)).next().is_some())
     }
     /// Scans no further than it takes to know.
     fn prefix_is(

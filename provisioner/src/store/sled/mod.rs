@@ -12,6 +12,7 @@ mod group;
 mod home;
 mod journal;
 mod queue;
+mod recent;
 mod rows;
 mod status;
 #[cfg(test)]
@@ -173,6 +174,10 @@ impl Store for SledStore {
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Vec<LoggedChanges>, StoreError> {
         let durable = self.status.durable();
         self.files()?.changes.read(after, durable, limit)
+    }
+
+    fn visible(&self) -> Revision {
+        self.status.durable()
     }
 
     fn trimmed(&self) -> Revision {

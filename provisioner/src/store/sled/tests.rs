@@ -2,6 +2,7 @@
 use super::*;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
 use crate::store::{Cursor, Expectation, Write};
+use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
@@ -99,6 +100,50 @@ async fn an_expected_prefix_conflicts_when_a_row_was_added_or_written_or_deleted
         Err(StoreError::Conflict)
     );
     store.commit(expecting(put("x", ""), prefix_is("i/", 0, Revision(0)))).await.unwrap();
+}
+
+/// A commit on what was read some commits ago, decided from the recent writes, and from the trees alone.
+#[test]
+fn recent_writes_decide_as_the_trees_do() {
+    const KEYS: [&str; 6] = ["a/1", "a/2", "a/3", "b/1", "b/2", "c"];
+    let step = || {
+        let read = prop::sample::select(vec!["a/", "b/", "c", "a/1", "b/2"]);
+        (0..KEYS.len(), any::<bool>(), read, 0..4_usize, any::<bool>())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    proptest!(ProptestConfig::with_cases(24), |(steps in prop::collection::vec(step(), 1..40))| {
+        runtime.block_on(async {
+            let fixtures = [Fixture::new(), Fixture::new()];
+            let mut stores = Vec::new();
+            for fixture in &fixtures {
+                let store = fixture.open().await.unwrap();
+                store.commit(put("before", "")).await.unwrap();
+                store.close().await.unwrap();
+                stores.push(fixture.open().await.unwrap());
+            }
+            let all = KeyRange::prefix(b"");
+            let mut history = Vec::new();
+            for (key, puts, read, ago, prefix) in steps {
+                let rows = stores[0].scan(Table::Things, &all, 99, Direction::Ascending).await.unwrap();
+                history.push((stores[0].visible(), rows));
+                let (since, rows) = &history[history.len().saturating_sub(1 + ago)];
+                let rows = rows.iter().filter(|(k, _)| k.starts_with(read.as_bytes()));
+                let expectation = if prefix {
+                    let revisions: Vec<_> = rows.map(|(_, row)| row.revision).collect();
+                    prefix_is(read, revisions.len(), revisions.iter().max().copied().unwrap_or_default())
+                } else {
+                    let exact = rows.filter(|(k, _)| k == read.as_bytes()).map(|(_, row)| row.revision).next();
+                    unchanged(read, exact)
+                };
+                let written = if puts { put(KEYS[key], "x") } else { delete(KEYS[key]) };
+                let mut batch = expecting(written, expectation);
+                let from_trees = stores[1].commit(batch.clone()).await;
+                batch.read_since = *since;
+                let from_recent = stores[0].commit(batch).await;
+                assert_eq!(from_recent, from_trees);
+            }
+        });
+    });
 }
 
 #[tokio::test]
