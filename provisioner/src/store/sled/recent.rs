@@ -86,12 +86,10 @@ mod tests {
         assert_eq!(recent.last(Table::Things, b"b"), None);
         assert_eq!(recent.last(Table::Policies, b"a"), None);
         assert!(recent.any(Table::Things, b"b/") && !recent.any(Table::Things, b"c"));
-        let mut at = 12;
-        for _ in 0..3 {
+        for at in 12..15 {
             assert!(recent.cover(Revision(10)) && !recent.cover(Revision(9)));
             let many = (0..GENERATION).map(|i| (at + 1, format!("{at}/{i}"), true));
             recent.add(&group(many), Revision(at)).unwrap();
-            at += 1;
         }
         assert_eq!(recent.last(Table::Things, b"a"), None, "forgotten, and so it is no longer covered");
         assert!(recent.cover(Revision(13)) && !recent.cover(Revision(12)));
