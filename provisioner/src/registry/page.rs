@@ -168,6 +168,9 @@ mod tests {
         ) -> std::result::Result<Vec<LoggedChanges>, StoreError> {
             elsewhere()
         }
+        fn visible(&self) -> Revision {
+            Revision(0)
+        }
         fn trimmed(&self) -> Revision {
             Revision(0)
         }

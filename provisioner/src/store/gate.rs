@@ -1,7 +1,6 @@
 //! What concerns the whole store at once, over an engine that has no snapshots of its own.
 use super::{
-    Batch, Direction, Expectation, Key, KeyRange, LoggedChanges, Revision, Store, StoreError, Table,
-    Versioned, Write,
+    Batch, Direction, Key, KeyRange, LoggedChanges, Revision, Store, StoreError, Table, Versioned, Write,
 };
 use crate::provisioner::Health;
 use parking_lot::Mutex;
@@ -122,6 +121,9 @@ impl Store for Gate {
     }
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Vec<LoggedChanges>, StoreError> {
         self.engine.changes_since(after, limit).await
+    }
+    fn visible(&self) -> Revision {
+        self.engine.visible()
     }
     fn trimmed(&self) -> Revision {
         self.engine.trimmed()
@@ -245,7 +247,7 @@ impl Drop for Snapshot {
 
 /// A batch that writes rows whatever is there.
 pub(crate) fn unconditional(writes: Vec<Write>, changes: Option<Vec<u8>>) -> Batch {
-    Batch { expectations: Vec::<Expectation>::new(), writes, changes }
+    Batch { writes, changes, ..Batch::default() }
 }
 
 #[cfg(test)]
