@@ -2,7 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by what it lacks gives null")]
 
 use anyhow::{Context, ensure};
-use jitp_tests::{Broker, BrokerOptions, Finished, POLICY, Plant, TEMPLATE, Wire};
+use jitp_tests::wire::{PINGREQ, connect_persistent, publish, subscribe};
+use jitp_tests::{Broker, BrokerOptions, Finished, OPEN_TEMPLATE, POLICY, Plant, TEMPLATE, Wire};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -116,6 +117,42 @@ async fn a_reset_returns_to_the_seed_ends_every_session_and_lets_devices_come_an
     let (_wire, answer) = Wire::connect5(broker, &device, "pump-0042").await?;
     ensure!(answer.connack_code()? == 0, "{answer:?}");
     ensure!(thing_names(broker).await? == ["pump-0042"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reset_forgets_sessions_that_wait_and_retained_messages() -> anyhow::Result<()> {
+    let plant = Plant::with(BrokerOptions::arguments(&["--allow-reset"]))?;
+    let broker = &plant.broker;
+    let device = plant.staff.device("recorder")?;
+    let session_present = async || {
+        let (mut wire, answer) = Wire::connect_as(broker, &device, &connect_persistent("recorder")).await?;
+        ensure!(answer.connack_code()? == 0, "{answer:?}");
+        wire.send(&subscribe("plant/#", 1, 7)).await?;
+        let mut heard = Vec::new();
+        // What is retained comes before the answer to a ping.
+        wire.send(&PINGREQ).await?;
+        loop {
+            let frame = wire.receive().await?.context("closed")?;
+            match frame.kind() {
+                13 => return Ok((answer.body.first() == Some(&1), heard)),
+                kind => heard.push(kind),
+            }
+        }
+    };
+    ensure!(session_present().await? == (false, vec![9]));
+    let mut retained = publish("plant/state", b"on", 1, 8);
+    retained[0] |= 1;
+    let (mut wire, _) = Wire::connect_as(broker, &device, &connect_persistent("sender")).await?;
+    wire.send(&retained).await?;
+    ensure!(wire.receive().await?.context("closed")?.kind() == 4);
+    drop(wire);
+    let (present, heard) = session_present().await?;
+    ensure!(present && heard.contains(&3), "{present} {heard:?}");
+
+    broker.api()?.post("/jitp/v1/reset", &Value::Null).await?;
+    plant.staff.register(broker, OPEN_TEMPLATE)?;
+    ensure!(session_present().await? == (false, vec![9]), "something was not forgotten");
     Ok(())
 }
 
