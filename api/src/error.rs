@@ -80,19 +80,19 @@ impl ApiError {
         Self::new("UnrecognizedClientException", StatusCode::FORBIDDEN, message)
     }
     /// The caller's key lacks the right that the operation needs.
-    pub fn access_denied(key: &str, role: Role, operation: &str, right: Right) -> Self {
+    pub fn unauthorized(key: &str, role: Role, operation: &str, right: Right) -> Self {
         let message = format!(
             "the access key {key} has the role {role:?}, which lacks the right {right:?} that the operation {operation} \
              needs",
             role = role.to_string(),
             right = right.to_string(),
         );
-        Self::new("AccessDeniedException", StatusCode::FORBIDDEN, message)
+        Self::new("UnauthorizedException", StatusCode::UNAUTHORIZED, message)
     }
     /// The caller's key has as many calls under way as it may.
     pub fn too_many_calls(most: usize) -> Self {
         let message = format!("this access key has {most} calls under way, as many as it may: try again");
-        Self::new("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, message)
+        Self::new("ThrottlingException", StatusCode::BAD_REQUEST, message)
     }
     /// The client took too long to send the request.
     pub fn request_timeout() -> Self {

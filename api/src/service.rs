@@ -145,7 +145,7 @@ async fn run(
     let route = found.route;
     let permitted = match key.role.allows(route.right) {
         true => Ok(()),
-        false => Err(ApiError::access_denied(&key.id, key.role, route.operation, route.right)),
+        false => Err(ApiError::unauthorized(&key.id, key.role, route.operation, route.right)),
     };
     let origin = parts.extensions.get::<Origin>().cloned();
     let call = Call::decode(Arc::clone(&shared), found, region, parts, &body);

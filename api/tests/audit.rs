@@ -54,7 +54,7 @@ async fn refused_calls_are_in_the_log_and_reading_ones_are_not() {
         found,
         [
             "CreateAccessKey done null",
-            "DeleteThing AccessDeniedException \"pump-1\"",
+            "DeleteThing UnauthorizedException \"pump-1\"",
             "CreateThing ResourceNotFoundException \"a\"",
             "CreateThing InvalidRequestException \"a b\"",
         ]

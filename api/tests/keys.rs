@@ -15,7 +15,7 @@ use support::{Answer, Client, POLICY, Server};
 fn assert_denied(answer: &Answer, role: &str, right: &str, operation: &str) {
     assert_eq!(
         (answer.status, answer.exception.as_deref()),
-        (403, Some("AccessDeniedException")),
+        (401, Some("UnauthorizedException")),
         "{answer:?}"
     );
     let message = answer.body["message"].as_str().unwrap();
@@ -50,7 +50,7 @@ async fn a_viewer_reads_an_operator_changes_and_only_an_admin_says_who_may() {
     let invalid = admin.call("POST", "/cacertificate", json!({"caCertificate": "x"})).await;
     assert_eq!(invalid.status, 400, "allowed, but no certificate");
     // Who may not call learns nothing of what is there.
-    assert_eq!(viewer.call("DELETE", "/policies/absent", Value::Null).await.status, 403);
+    assert_eq!(viewer.call("DELETE", "/policies/absent", Value::Null).await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

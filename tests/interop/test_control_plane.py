@@ -124,10 +124,10 @@ def test_boto3_with_a_viewers_key_reads_and_is_told_which_right_it_lacks(broker)
     viewer.list_things()
     with pytest.raises(ClientError) as raised:
         viewer.create_thing(thingName="not-allowed")
-    assert raised.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert raised.value.response["Error"]["Code"] == "UnauthorizedException"
     assert "operate" in raised.value.response["Error"]["Message"]
     [record] = broker.jitp("audit", "--key", key["accessKeyId"])
-    assert (record["operation"], record["error"]) == ("CreateThing", "AccessDeniedException")
+    assert (record["operation"], record["error"]) == ("CreateThing", "UnauthorizedException")
 
 
 def test_a_broker_of_any_region_serves_each_caller_in_its_own(tmp_path):

@@ -24,7 +24,7 @@ fn a_viewers_key_reads_changes_nothing_and_ends_when_it_is_deactivated() -> anyh
     let refused = run_as(&broker, &viewer, &["key", "list"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(
-        refused.stderr.contains("AccessDeniedException") && refused.stderr.contains("\"administer\""),
+        refused.stderr.contains("UnauthorizedException") && refused.stderr.contains("\"administer\""),
         "{refused:?}"
     );
     ensure!(!refused.stderr.contains(&viewer.1), "{refused:?}");

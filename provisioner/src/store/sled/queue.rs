@@ -13,7 +13,7 @@ const GROUP_COMMITS: usize = 128;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// In a crowd the next group is given this long to grow: a flush costs the same for two commits and for twenty. Who comes
 /// alone does not wait.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(4);
 /// A crowd: this many commits in the group before.
 const CROWD: usize = 3;
 /// How long a batch that nobody waits for lies here before it is written on its own account.
