@@ -122,10 +122,10 @@ mod tests {
         let before = cpu_time(own).unwrap();
         let machine = machine_time().unwrap();
         let started = Instant::now();
-        while cpu_time(own).unwrap() == before {
+        // The two are counted apart: one may show a tick before the other does.
+        while cpu_time(own).unwrap() == before || machine_time().unwrap() == machine {
             assert!(started.elapsed() < PATIENCE, "a busy process uses no processor time");
         }
-        assert!(machine_time().unwrap() > machine);
     }
 
     #[test]
