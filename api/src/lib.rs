@@ -27,6 +27,7 @@ mod health;
 mod in_flight;
 mod keys;
 mod limits;
+mod log_reply;
 mod object;
 mod operations;
 mod page;

@@ -97,7 +97,7 @@ async fn a_caller_that_goes_away_is_in_the_log_all_the_same() {
         tokio::task::yield_now().await;
     }
     drop(socket);
-    let log = server.provisioner.audit().clone();
+    let log = server.provisioner.audit().records().clone();
     let recorded = tokio::time::timeout(Duration::from_secs(30), log.beyond(0)).await;
     assert!(recorded.is_ok(), "what was done is not in the log");
 }
@@ -112,7 +112,7 @@ async fn a_tail_shows_calls_as_they_happen_and_ends_when_the_api_stops() {
     server.client.ok("POST", "/things/pump-1", json!({})).await;
     let line: Value = serde_json::from_slice(&tail.chunk().await.unwrap().unwrap()).unwrap();
     assert_eq!((line["operation"].as_str(), line["sequence"].as_u64()), (Some("CreateThing"), Some(2)));
-    let all = server.provisioner.audit().list(&AuditFilter::default(), None, 10).await.unwrap();
+    let all = server.provisioner.audit().records().list(&AuditFilter::default(), None, 10).await.unwrap();
     assert_eq!(all.len(), 2);
     let stopping = tokio::spawn(server.api.shutdown(Duration::from_secs(30)));
     assert_eq!(tail.chunk().await.unwrap(), None);

@@ -8,6 +8,7 @@ mod data_dir;
 mod exit;
 mod http;
 mod json_lines;
+mod log_view;
 mod logging;
 mod moment;
 mod mqtt_device;

@@ -1,9 +1,9 @@
 //! The attempt log: every admission that was not a plain success, and every provisioning run. Durable and bounded.
 pub(crate) mod log;
-pub(crate) mod sequencer;
 
 use crate::clock::Timestamp;
 use crate::names::{CertificateId, TemplateName, ThingName};
+use crate::numbered_log::Numbered;
 use crate::reason::ReasonCode;
 use std::collections::BTreeMap;
 
@@ -71,14 +71,24 @@ pub struct AttemptFilter {
     pub since: Option<Timestamp>,
 }
 
-impl AttemptFilter {
-    /// Does this attempt match all given members?
-    pub fn matches(&self, attempt: &Attempt) -> bool {
-        self.outcome.is_none_or(|outcome| attempt.outcome == outcome)
-            && self.reason.is_none_or(|reason| attempt.reason == reason)
-            && self.certificate_id.is_none_or(|id| attempt.certificate_id == Some(id))
-            && self.ca_certificate_id.is_none_or(|id| attempt.ca_certificate_id == Some(id))
-            && self.client_id.as_deref().is_none_or(|id| attempt.client_id.as_deref() == Some(id))
-            && self.since.is_none_or(|since| attempt.timestamp >= since)
+impl Numbered for Attempt {
+    type Filter = AttemptFilter;
+
+    fn numbered(self, sequence: u64) -> Self {
+        Self { sequence, ..self }
+    }
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+    fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+    fn matches(&self, filter: &AttemptFilter) -> bool {
+        filter.outcome.is_none_or(|outcome| self.outcome == outcome)
+            && filter.reason.is_none_or(|reason| self.reason == reason)
+            && filter.certificate_id.is_none_or(|id| self.certificate_id == Some(id))
+            && filter.ca_certificate_id.is_none_or(|id| self.ca_certificate_id == Some(id))
+            && filter.client_id.as_deref().is_none_or(|id| self.client_id.as_deref() == Some(id))
+            && filter.since.is_none_or(|since| self.timestamp >= since)
     }
 }

@@ -2,6 +2,7 @@
 pub(crate) mod log;
 
 use crate::clock::Timestamp;
+use crate::numbered_log::Numbered;
 pub use log::AuditLog;
 use std::collections::BTreeMap;
 
@@ -43,11 +44,21 @@ pub struct AuditFilter {
     pub since: Option<Timestamp>,
 }
 
-impl AuditFilter {
-    /// Does this record match all given members?
-    pub fn matches(&self, record: &AuditRecord) -> bool {
-        self.access_key_id.as_ref().is_none_or(|id| record.access_key_id == *id)
-            && self.operation.as_ref().is_none_or(|name| record.operation == *name)
-            && self.since.is_none_or(|since| record.timestamp >= since)
+impl Numbered for AuditRecord {
+    type Filter = AuditFilter;
+
+    fn numbered(self, sequence: u64) -> Self {
+        Self { sequence, ..self }
+    }
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+    fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+    fn matches(&self, filter: &AuditFilter) -> bool {
+        filter.access_key_id.as_ref().is_none_or(|id| self.access_key_id == *id)
+            && filter.operation.as_ref().is_none_or(|name| self.operation == *name)
+            && filter.since.is_none_or(|since| self.timestamp >= since)
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod connectivity;
 mod error;
 pub mod names;
+mod numbered_log;
 mod permissions;
 mod provisioner;
 mod reason;
@@ -39,6 +40,7 @@ pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use connectivity::{ConnectionState, Connectivity};
 pub use error::{RegistryError, ResourceKindName};
+pub use numbered_log::{Numbered, NumberedLog};
 pub use permissions::{
     AuthorizationAnswer, AuthorizationQuestion, AuthorizationRequest, ConnectContext, Granted,
 };

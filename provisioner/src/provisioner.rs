@@ -13,6 +13,7 @@ use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
 use crate::names::{CertificateId, ThingName};
+use crate::numbered_log::NumberedLog;
 use crate::permissions::documents::Documents;
 use crate::permissions::{
     AuthorizationAnswer, AuthorizationQuestion, ConnectContext, Granted, answer, effective, grant,
@@ -236,7 +237,7 @@ impl Provisioner {
     }
     /// The attempt with this sequence; `None` if the log has dropped it.
     pub async fn attempt(&self, sequence: u64) -> Result<Option<Attempt>, RegistryError> {
-        self.inner.attempts.find(sequence).await
+        self.inner.attempts.records().find(sequence).await
     }
     /// Attempts, newest first, older than the cursor `before` (a sequence) if given.
     pub async fn attempts(
@@ -245,17 +246,11 @@ impl Provisioner {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Attempt>, RegistryError> {
-        self.inner.attempts.list(filter, before, limit).await
+        self.inner.attempts.records().list(filter, before, limit).await
     }
-    /// Attempts after a sequence, oldest first: for tails. Waits for attempts that are being committed, so that a tail
-    /// that goes on from the last sequence misses none.
-    pub async fn attempts_after(
-        &self,
-        filter: &AttemptFilter,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Attempt>, RegistryError> {
-        self.inner.attempts.list_after(filter, after, limit).await
+    /// The attempts, for tails.
+    pub fn attempt_log(&self) -> &NumberedLog<Attempt> {
+        self.inner.attempts.records()
     }
     /// The audited calls of the API.
     pub fn audit(&self) -> &AuditLog {

@@ -5,6 +5,7 @@ use crate::change::logged::encode_changes;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
 use crate::provisioner::Options;
+use crate::registry::dynamic_groups::DynamicQueries;
 use crate::shared_records::SharedRecords;
 use crate::store::{
     Batch, Direction, Expectation, Key, KeyRange, Revision, Store, StoreError, Table, Versioned, Write,
@@ -25,6 +26,7 @@ const MOST_ROWS: usize = 1_000;
 pub(crate) struct Tx {
     store: Arc<dyn Store>,
     options: Arc<Options>,
+    dynamic_queries: Arc<DynamicQueries>,
     now: Timestamp,
     /// Every commit up to this one was visible to all reads.
     since: Revision,
@@ -65,11 +67,17 @@ impl Memory {
 }
 
 impl Tx {
-    pub(crate) fn new(store: Arc<dyn Store>, options: Arc<Options>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        options: Arc<Options>,
+        dynamic_queries: Arc<DynamicQueries>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             since: store.visible(),
             store,
             options,
+            dynamic_queries,
             now,
             reads: BTreeMap::new(),
             prefixes: BTreeMap::new(),
@@ -85,6 +93,10 @@ impl Tx {
     /// The options in force.
     pub(crate) fn options(&self) -> &Options {
         &self.options
+    }
+    /// The queries of dynamic groups that have been read.
+    pub(crate) fn dynamic_queries(&self) -> Arc<DynamicQueries> {
+        Arc::clone(&self.dynamic_queries)
     }
     /// The ARN of a resource of this registry.
     pub(crate) fn arn(&self, kind: ResourceKind, name: &str) -> Arn {

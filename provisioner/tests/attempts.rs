@@ -90,7 +90,8 @@ async fn a_tail_sees_every_attempt_once_and_in_order() {
     let (mut after, mut seen) = (0, Vec::new());
     while seen.len() < 2 * EACH {
         let latest = site.provisioner.changes().latest();
-        let more = site.provisioner.attempts_after(&AttemptFilter::default(), after, 16).await.unwrap();
+        let more =
+            site.provisioner.attempt_log().list_after(&AttemptFilter::default(), after, 16).await.unwrap();
         match more.last() {
             Some(last) => after = last.sequence,
             None => site.provisioner.changes().beyond(latest).await,

@@ -1,11 +1,9 @@
 //! `jitp attempts`: who tried to connect, and why they were let in or not.
 use super::connect;
 use crate::args::{Global, Target};
-use crate::client::{Client, encode};
 use crate::exit::Exit;
-use crate::json_lines::JsonLines;
+use crate::log_view::LogView;
 use crate::output::{self, member, optional};
-use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -43,57 +41,27 @@ pub struct Args {
 
 pub async fn run(global: &Global, args: Args) -> anyhow::Result<Exit> {
     let client = connect(global, &args.target)?;
-    if args.follow { follow(global, &client, &args).await } else { list(global, &client, &args).await }
-}
-
-fn filter(args: &Args) -> String {
     let outcome = args.outcome.map(|outcome| match outcome {
         Outcome::Provisioned => "provisioned".to_owned(),
         Outcome::Refused => "refused".to_owned(),
     });
-    [
-        ("outcome", &outcome),
-        ("reason", &args.reason),
-        ("certificateId", &args.certificate),
-        ("caCertificateId", &args.ca),
-        ("clientId", &args.client_id),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| value.as_ref().map(|value| format!("&{name}={}", encode(value))))
-    .collect()
-}
-
-async fn list(global: &Global, client: &Client, args: &Args) -> anyhow::Result<Exit> {
-    let reply = client.get(&format!("/jitp/v1/attempts?limit={}{}", args.limit, filter(args))).await?;
-    let mut attempts = reply.get("attempts").and_then(Value::as_array).cloned().unwrap_or_default();
-    attempts.reverse();
-    if global.json {
-        return output::json(&Value::Array(attempts));
+    let log = LogView {
+        path: "/jitp/v1/attempts",
+        member: "attempts",
+        filter: vec![
+            ("outcome", outcome),
+            ("reason", args.reason),
+            ("certificateId", args.certificate),
+            ("caCertificateId", args.ca),
+            ("clientId", args.client_id),
+        ],
+        describe,
+    };
+    if args.follow {
+        log.follow(global, &client, None).await
+    } else {
+        log.list(global, &client, args.limit).await
     }
-    if attempts.is_empty() {
-        return output::text("none\n");
-    }
-    for attempt in &attempts {
-        output::text(&describe(attempt))?;
-    }
-    Ok(Exit::Success)
-}
-
-async fn follow(global: &Global, client: &Client, args: &Args) -> anyhow::Result<Exit> {
-    let filter = filter(args);
-    let query =
-        if filter.is_empty() { String::new() } else { format!("?{}", filter.trim_start_matches('&')) };
-    let mut lines = JsonLines::of(client.stream(&format!("/jitp/v1/attempts/tail{query}")).await?);
-    while let Some(line) = lines.next().await? {
-        if global.json {
-            output::line(&line)?;
-        } else {
-            output::text(&describe(
-                &serde_json::from_str(&line).context("the broker sent a line that is not JSON")?,
-            ))?;
-        }
-    }
-    Ok(Exit::Success)
 }
 
 /// One attempt for a person: who, the answer, and below it why.
@@ -103,7 +71,7 @@ pub fn describe(attempt: &Value) -> String {
     let who = optional(attempt, "clientId").unwrap_or_else(|| "-".into());
     let certificate: String = member(attempt, "certificateId").chars().take(12).collect();
     let mut text = format!(
-        "{when}  {:11}  {:34}  client {who}  certificate {}\n    {}\n",
+        "{when}  {:11}  {:34}  client {who}  certificate {}\n    {}",
         member(attempt, "outcome"),
         member(attempt, "reason"),
         if certificate.is_empty() { "-" } else { &certificate },
@@ -113,7 +81,7 @@ pub fn describe(attempt: &Value) -> String {
         [("thing", "thingName"), ("resource", "failingResource"), ("at", "jsonPath"), ("subject", "subject")]
     {
         if let Some(value) = optional(attempt, name) {
-            text.push_str(&format!("    {label}: {value}\n"));
+            text.push_str(&format!("\n    {label}: {value}"));
         }
     }
     text

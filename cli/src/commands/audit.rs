@@ -1,12 +1,10 @@
 //! `jitp audit`: which calls of the API changed something, or tried to.
 use super::connect;
 use crate::args::{Global, Target};
-use crate::client::{Client, encode};
 use crate::exit::Exit;
-use crate::json_lines::JsonLines;
+use crate::log_view::LogView;
 use crate::moment::Moment;
 use crate::output::{self, member};
-use anyhow::Context;
 use serde_json::Value;
 
 #[derive(Debug, clap::Args)]
@@ -30,53 +28,25 @@ pub struct Args {
     pub target: Target,
 }
 
+/// With `--since` what is there already comes first when following.
 pub async fn run(global: &Global, args: Args) -> anyhow::Result<Exit> {
     let client = connect(global, &args.target)?;
-    if args.follow { follow(global, &client, &args).await } else { list(global, &client, &args).await }
-}
-
-fn filter(args: &Args) -> String {
-    let since = args.since.map(|moment| moment.0.to_string());
-    [("accessKeyId", &args.key), ("operation", &args.operation), ("since", &since)]
-        .into_iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| format!("&{name}={}", encode(value))))
-        .collect()
-}
-
-async fn list(global: &Global, client: &Client, args: &Args) -> anyhow::Result<Exit> {
-    let mut reply = client.get(&format!("/jitp/v1/audit?limit={}{}", args.limit, filter(args))).await?;
-    let mut records = match reply.get_mut("records").map(Value::take) {
-        Some(Value::Array(records)) => records,
-        _ => Vec::new(),
+    let after = args.since.map(|_| 0);
+    let log = LogView {
+        path: "/jitp/v1/audit",
+        member: "records",
+        filter: vec![
+            ("accessKeyId", args.key),
+            ("operation", args.operation),
+            ("since", args.since.map(|moment| moment.0.to_string())),
+        ],
+        describe,
     };
-    records.reverse();
-    if global.json {
-        return output::json(&Value::Array(records));
+    if args.follow {
+        log.follow(global, &client, after).await
+    } else {
+        log.list(global, &client, args.limit).await
     }
-    if records.is_empty() {
-        return output::text("none\n");
-    }
-    for record in &records {
-        output::line(&describe(record))?;
-    }
-    Ok(Exit::Success)
-}
-
-/// With `--since` what is there already comes first.
-async fn follow(global: &Global, client: &Client, args: &Args) -> anyhow::Result<Exit> {
-    let after = if args.since.is_some() { "&after=0" } else { "" };
-    let query = format!("{after}{}", filter(args));
-    let query = if query.is_empty() { query } else { format!("?{}", query.trim_start_matches('&')) };
-    let mut lines = JsonLines::of(client.stream(&format!("/jitp/v1/audit/tail{query}")).await?);
-    while let Some(line) = lines.next().await? {
-        if global.json {
-            output::line(&line)?;
-        } else {
-            let record = serde_json::from_str(&line).context("the broker sent a line that is not JSON")?;
-            output::line(&describe(&record))?;
-        }
-    }
-    Ok(Exit::Success)
 }
 
 /// One call for a person: when, who, from where, what, on what, and the answer.

@@ -303,7 +303,7 @@ impl<'a> Stage<'a> {
         loop {
             let reply = self.client.get(&path).await?;
             if let Some(attempt) = reply.pointer("/attempts/0") {
-                return self.say(describe(attempt).trim_end());
+                return self.say(&describe(attempt));
             }
             if started.elapsed() > PATIENCE {
                 bail!("the attempt log does not show the stranger");

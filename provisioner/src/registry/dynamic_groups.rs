@@ -6,6 +6,7 @@
 use super::page::{Page, PageRequest, name_in_key, read_cursor};
 use super::thing_groups::{self, CreateThingGroup, MOST_GROUPS_OF_THING, UpdateThingGroup};
 use super::{Registry, Result, indexing};
+use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
 use crate::names::{ThingGroupName, ThingName};
@@ -15,6 +16,7 @@ use crate::store::Table;
 use crate::stored::{Stored, decode, encode};
 use crate::transact::transact;
 use crate::tx::Tx;
+use std::sync::Arc;
 
 /// AWS's limit.
 const MOST: usize = 100;
@@ -100,6 +102,37 @@ fn put_row(tx: &mut Tx, group: &ThingGroupRecord, query: &str) -> Result<()> {
     Ok(())
 }
 
+/// The queries of dynamic groups, read once: every computation of permissions asks them all.
+pub(crate) struct DynamicQueries {
+    /// By the row that holds it.
+    read: Cache<Vec<u8>, Arc<DynamicQuery>>,
+}
+
+/// Since when, and which things.
+struct DynamicQuery {
+    at: Timestamp,
+    query: Query,
+}
+
+impl DynamicQueries {
+    pub(crate) fn new() -> Self {
+        Self { read: Cache::new(2 * MOST) }
+    }
+
+    fn of_row(&self, key: &[u8], value: Vec<u8>) -> Result<Arc<DynamicQuery>> {
+        if let Some(known) = self.read.get(value.as_slice()) {
+            return Ok(known);
+        }
+        let row: Row = decode(Table::DynamicGroups, key, &value)?;
+        let query = Query::parse(&row.query).map_err(|error| {
+            RegistryError::Internal(format!("the query of a dynamic thing group cannot be read: {error}"))
+        })?;
+        let query = Arc::new(DynamicQuery { at: row.at, query });
+        self.read.put(value, Arc::clone(&query));
+        Ok(query)
+    }
+}
+
 /// The dynamic groups that a thing is in, oldest first, when it was added to these others.
 pub(crate) async fn of_thing(
     tx: &mut Tx,
@@ -107,13 +140,11 @@ pub(crate) async fn of_thing(
     others: &[ThingGroupName],
 ) -> Result<Vec<ThingGroupName>> {
     let mut found = Vec::new();
+    let queries = tx.dynamic_queries();
     for (key, value) in tx.rows(Table::DynamicGroups, b"").await? {
-        let row: Row = decode(Table::DynamicGroups, &key, &value)?;
-        let query = Query::parse(&row.query).map_err(|error| {
-            RegistryError::Internal(format!("the query of a dynamic thing group cannot be read: {error}"))
-        })?;
-        if query.matches(&Candidate { thing, groups: others, connection: None }) {
-            found.push((row.at, name_in_key::<ThingGroupName>(Table::DynamicGroups, &key)?));
+        let dynamic = queries.of_row(&key, value)?;
+        if dynamic.query.matches(&Candidate { thing, groups: others, connection: None }) {
+            found.push((dynamic.at, name_in_key::<ThingGroupName>(Table::DynamicGroups, &key)?));
         }
     }
     found.sort();

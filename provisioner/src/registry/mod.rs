@@ -36,6 +36,7 @@ pub use thing_groups::{CreateThingGroup, ThingGroupFilter, UpdateThingGroup};
 pub use thing_types::ThingTypeProperties;
 pub use things::{CreateThing, ThingFilter, UpdateThing};
 
+use self::dynamic_groups::DynamicQueries;
 use crate::arn::{Arn, ResourceKind};
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
@@ -64,6 +65,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     changes: ChangeFeed,
     connectivity: Connectivity,
+    dynamic_queries: Arc<DynamicQueries>,
 }
 
 impl Registry {
@@ -97,8 +99,14 @@ impl Registry {
     ) -> Result<Self> {
         let store = Arc::new(Gate::new(engine));
         let changes = ChangeFeed::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock));
-        let registry =
-            Self { store, options: Arc::new(options), clock, changes, connectivity: Connectivity::default() };
+        let registry = Self {
+            store,
+            options: Arc::new(options),
+            clock,
+            changes,
+            connectivity: Connectivity::default(),
+            dynamic_queries: Arc::new(DynamicQueries::new()),
+        };
         transact!(registry, |tx| identity::claim(tx))?;
         Ok(registry)
     }
@@ -129,7 +137,8 @@ impl Registry {
 
     /// A unit of work. Dropping it undoes it.
     pub(crate) fn begin(&self) -> Tx {
-        Tx::new(Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.options), self.clock.now())
+        let (options, queries) = (Arc::clone(&self.options), Arc::clone(&self.dynamic_queries));
+        Tx::new(Arc::clone(&self.store) as Arc<dyn Store>, options, queries, self.clock.now())
     }
     /// A unit of work that knows what another one knew.
     pub(crate) fn resume(&self, memory: Memory) -> Tx {

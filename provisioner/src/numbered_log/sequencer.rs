@@ -1,11 +1,11 @@
-//! Sequence numbers of attempts, and up to where they are all decided.
+//! Sequence numbers of records, and up to where they are all decided.
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Hands out rising numbers. Attempts are committed in any order, so a reader that remembers the highest number it has
+/// Hands out rising numbers. Records are committed in any order, so a reader that remembers the highest number it has
 /// seen would miss a lower one that is committed later: readers stop at the lowest number that is still open.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
@@ -40,7 +40,7 @@ impl Sequencer {
         state.open.insert(first);
         Ticket { first, count, sequencer: Arc::clone(self) }
     }
-    /// The number that the next attempt gets.
+    /// The number that the next record gets.
     pub(crate) fn next(&self) -> u64 {
         self.state.lock().next
     }
@@ -52,6 +52,15 @@ impl Sequencer {
             Ok(Ok(decided)) => *decided,
             Ok(Err(_)) | Err(_) => *self.decided.borrow(),
         }
+    }
+    /// As [`Sequencer::decided`] is now.
+    pub(crate) fn decided_now(&self) -> u64 {
+        *self.decided.borrow()
+    }
+    /// Returns when all numbers up to this one are decided. Cancel-safe.
+    pub(crate) async fn beyond(&self, number: u64) {
+        // The sender lives as long as `self`, so this ends only with an answer.
+        let _ = self.decided.subscribe().wait_for(|decided| *decided > number).await;
     }
 }
 
