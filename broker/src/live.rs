@@ -454,6 +454,7 @@ mod tests {
                 provisioned_now: true,
                 exclusive_thing: None,
                 as_of: provisioner.changes().latest(),
+                claim: None,
                 seen: Default::default(),
             }
         }

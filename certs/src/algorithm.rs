@@ -220,7 +220,7 @@ fn name_of(oid: &Oid<'_>, names: &[(&[u8], &str)]) -> String {
         .map_or_else(|| format!("unknown type {}", name::oid_text(oid)), |(_, name)| (*name).to_owned())
 }
 
-const RSA_ENCRYPTION: &[u8] = &oid!(raw 1.2.840.113549.1.1.1);
+pub(crate) const RSA_ENCRYPTION: &[u8] = &oid!(raw 1.2.840.113549.1.1.1);
 const RSASSA_PSS: &[u8] = &oid!(raw 1.2.840.113549.1.1.10);
 const MGF1: &[u8] = &oid!(raw 1.2.840.113549.1.1.8);
 const EC_PUBLIC_KEY: &[u8] = &oid!(raw 1.2.840.10045.2.1);

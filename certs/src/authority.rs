@@ -1,10 +1,10 @@
 //! Issuing certificates: the server's own, the demo's, a factory's and the tests'.
-use crate::certificate_request::CertificateRequest;
 use crate::private_key::SigningKey;
-use crate::to_be_signed::{Extensions, Purpose, ToBeSigned, key_identifier};
+use crate::to_be_signed::{Extensions, ToBeSigned, key_identifier};
 use crate::{
-    AlternativeName, Attribute, Certificate, CertificateError, CertificateErrorKind, KeyAlgorithm, KeyKind,
-    PrivateKeyPem, Validity, alternative_name, check_issuing_ca, name,
+    AlternativeName, Attribute, Certificate, CertificateError, CertificateErrorKind, CertificateRequest,
+    ExtendedKeyUsage, KeyAlgorithm, KeyKind, KeyUsage, LeafUsage, PrivateKeyPem, Validity, alternative_name,
+    check_issuing_ca, name,
 };
 use std::net::IpAddr;
 
@@ -160,13 +160,25 @@ impl Authority {
     /// [`CertificateErrorKind::UnsupportedAlgorithm`] when key or signature is refused,
     /// [`CertificateErrorKind::TooLarge`]; else as [`Self::create`].
     pub fn issue_for_csr(&self, csr_pem: &str, validity: Validity) -> Result<Certificate, CertificateError> {
-        let request = CertificateRequest::from_pem(csr_pem)?;
+        self.issue_for_request(&CertificateRequest::from_pem(csr_pem)?, validity, &LeafUsage::default())
+    }
+
+    /// A certificate with the subject and the key of a certificate signing request.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn issue_for_request(
+        &self,
+        request: &CertificateRequest,
+        validity: Validity,
+        usage: &LeafUsage,
+    ) -> Result<Certificate, CertificateError> {
         ToBeSigned {
             issuer: self.certificate().subject().der(),
-            subject: &request.subject,
+            subject: request.subject().der(),
             validity,
-            public_key_info: &request.public_key_info,
-            extensions: self.identified(Extensions::for_leaf(Purpose::Client), &request.public_key_bits),
+            public_key_info: request.public_key_info(),
+            extensions: self.identified(Extensions::for_leaf(usage), request.public_key_bits()),
         }
         .sign(&self.key)
     }
@@ -200,7 +212,10 @@ impl Authority {
             &subject,
             validity,
             SigningKey::generate(KeyKind::EcP256)?,
-            Purpose::Server,
+            &LeafUsage {
+                key: vec![KeyUsage::DigitalSignature],
+                extended: vec![ExtendedKeyUsage::ServerAuth],
+            },
             &alternative_names,
         )
     }
@@ -245,7 +260,7 @@ impl Authority {
         key: SigningKey,
         names: &[AlternativeName],
     ) -> Result<Issued, CertificateError> {
-        self.issue_leaf(&request.subject, request.validity, key, Purpose::Client, names)
+        self.issue_leaf(&request.subject, request.validity, key, &LeafUsage::default(), names)
     }
 
     fn issue_leaf(
@@ -253,10 +268,10 @@ impl Authority {
         subject: &[(Attribute, String)],
         validity: Validity,
         key: SigningKey,
-        purpose: Purpose,
+        usage: &LeafUsage,
         names: &[AlternativeName],
     ) -> Result<Issued, CertificateError> {
-        let mut extensions = self.identified(Extensions::for_leaf(purpose), key.public_key_bits());
+        let mut extensions = self.identified(Extensions::for_leaf(usage), key.public_key_bits());
         if !names.is_empty() {
             let encoded = alternative_name::encode(names).ok_or_else(|| {
                 CertificateError::issue(

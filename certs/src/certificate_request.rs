@@ -1,7 +1,9 @@
 //! Certificate signing requests (PKCS#10, RFC 2986).
 use crate::algorithm::PublicKeyKind;
+use crate::der;
 use crate::pem;
-use crate::{CertificateError, CertificateErrorKind, SignatureAlgorithm};
+use crate::private_key::SigningKey;
+use crate::{Certificate, CertificateError, CertificateErrorKind, DistinguishedName, SignatureAlgorithm};
 use aws_lc_rs::signature::UnparsedPublicKey;
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -9,18 +11,25 @@ use x509_parser::certification_request::X509CertificationRequest;
 /// `spec/jitp.md` section 8: a CSR in PEM has at most 4,096 characters.
 const MAX_CHARACTERS: usize = 4096;
 
-/// A request whose signature shows that its sender holds the private key.
-pub(crate) struct CertificateRequest {
-    /// DER of the name.
-    pub subject: Vec<u8>,
+/// A certificate signing request whose signature shows that its sender holds the private key.
+#[derive(Debug, Clone)]
+pub struct CertificateRequest {
+    pem: String,
+    subject: DistinguishedName,
     /// DER of the SubjectPublicKeyInfo.
-    pub public_key_info: Vec<u8>,
+    public_key_info: Vec<u8>,
     /// Content of the public key's BIT STRING.
-    pub public_key_bits: Vec<u8>,
+    public_key_bits: Vec<u8>,
 }
 
 impl CertificateRequest {
-    /// Requested extensions are ignored: the issuer decides them.
+    /// PKCS#10 as PEM, one block, at most 4,096 characters. Extensions that it asks for are not read: the issuer decides
+    /// them.
+    ///
+    /// # Errors
+    /// [`CertificateErrorKind::Request`] when it cannot be read or its own key did not sign it,
+    /// [`CertificateErrorKind::UnsupportedAlgorithm`] when key or signature is refused,
+    /// [`CertificateErrorKind::TooLarge`], [`CertificateErrorKind::Malformed`] when it is not PEM.
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
         let wrong = |message: String| CertificateError::new(CertificateErrorKind::Request, message);
         if text.chars().nth(MAX_CHARACTERS).is_some() {
@@ -49,10 +58,43 @@ impl CertificateRequest {
             }
             Err(_) => return Err(wrong("not a certificate signing request (PKCS#10)".to_owned())),
         };
-        Self::verified(&request)
+        Self::verified(text, &request)
+    }
+    /// The text that it was read from.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+    /// Whom the certificate shall name.
+    pub fn subject(&self) -> &DistinguishedName {
+        &self.subject
+    }
+    /// DER of the SubjectPublicKeyInfo.
+    pub fn public_key_info(&self) -> &[u8] {
+        &self.public_key_info
+    }
+    /// Does this certificate carry the key and the subject that were asked for?
+    ///
+    /// # Errors
+    /// [`CertificateErrorKind::Issue`], saying which of them it does not.
+    pub fn check_answer(&self, certificate: &Certificate) -> Result<(), CertificateError> {
+        if certificate.public_key_info() != self.public_key_info {
+            return Err(CertificateError::issue("the certificate has another key than the one asked for"));
+        }
+        if certificate.subject() != &self.subject {
+            return Err(CertificateError::issue(format!(
+                "the certificate has the subject \"{}\", but \"{}\" was asked for",
+                certificate.subject(),
+                self.subject
+            )));
+        }
+        Ok(())
     }
 
-    fn verified(request: &X509CertificationRequest<'_>) -> Result<Self, CertificateError> {
+    pub(crate) fn public_key_bits(&self) -> &[u8] {
+        &self.public_key_bits
+    }
+
+    fn verified(text: &str, request: &X509CertificationRequest<'_>) -> Result<Self, CertificateError> {
         let info = &request.certification_request_info;
         let (key, key_refusal) = PublicKeyKind::read(&info.subject_pki);
         let (algorithm, signature_refusal) = SignatureAlgorithm::read(&request.signature_algorithm);
@@ -74,9 +116,23 @@ impl CertificateRequest {
                 )
             })?;
         Ok(Self {
-            subject: info.subject.as_raw().to_vec(),
+            pem: text.to_owned(),
+            subject: DistinguishedName::new(&info.subject),
             public_key_info: info.subject_pki.raw.to_vec(),
             public_key_bits: public_key_bits.to_vec(),
         })
     }
+}
+
+/// A request for a key, signed by it; without attributes. `subject` is DER.
+pub(crate) fn sign(subject: &[u8], key: &SigningKey) -> Result<String, CertificateError> {
+    let info = der::sequence(&[
+        &der::unsigned_integer(&[]),
+        subject,
+        &key.public_key_info()?,
+        &der::context(0, &[]),
+    ]);
+    let signature = der::bit_string(0, &key.sign(&info)?);
+    let request = der::sequence(&[&info, &key.signature_algorithm(), &signature]);
+    Ok(pem::encode("CERTIFICATE REQUEST", &request))
 }

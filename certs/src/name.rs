@@ -136,6 +136,25 @@ impl Attribute {
         }
     }
 
+    /// The name that RFC 4519 and OpenSSL give it, for example `CN`, `ST`.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Attribute::DistinguishedNameQualifier => "dnQualifier",
+            Attribute::Country => "C",
+            Attribute::Organization => "O",
+            Attribute::OrganizationalUnit => "OU",
+            Attribute::State => "ST",
+            Attribute::CommonName => "CN",
+            Attribute::SerialNumber => "serialNumber",
+            Attribute::Title => "title",
+            Attribute::Surname => "SN",
+            Attribute::GivenName => "GN",
+            Attribute::Initials => "initials",
+            Attribute::Pseudonym => "pseudonym",
+            Attribute::GenerationQualifier => "generationQualifier",
+        }
+    }
+
     const fn oid(self) -> OidBytes {
         match self {
             Attribute::DistinguishedNameQualifier => &oid!(raw 2.5.4.46),

@@ -1,5 +1,7 @@
 //! Private keys: generated, read, written, and used to sign what is issued.
-use crate::algorithm::{ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, ECDSA_WITH_SHA512, SHA256_WITH_RSA};
+use crate::algorithm::{
+    ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, ECDSA_WITH_SHA512, RSA_ENCRYPTION, SHA256_WITH_RSA,
+};
 use crate::der::{self, OidBytes};
 use crate::pem;
 use crate::{CertificateError, CertificateErrorKind};
@@ -10,6 +12,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
+use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 use zeroize::Zeroizing;
 
 /// The key to generate.
@@ -58,6 +61,14 @@ impl PrivateKeyPem {
     pub fn expose(&self) -> &str {
         &self.pem
     }
+    /// The form that AWS gives and that the smallest TLS libraries read: RSA as PKCS#1 (`RSA PRIVATE KEY`), anything else
+    /// as PKCS#8.
+    pub fn to_traditional_pem(&self) -> Zeroizing<String> {
+        match rsa_in_pkcs8(&self.der) {
+            Some(der) => Zeroizing::new(pem::encode("RSA PRIVATE KEY", der)),
+            None => self.pem.clone(),
+        }
+    }
     /// DER (PKCS#8).
     pub fn to_der(&self) -> Zeroizing<Vec<u8>> {
         self.der.clone()
@@ -68,6 +79,16 @@ impl std::fmt::Debug for PrivateKeyPem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PrivateKeyPem(…)")
     }
+}
+
+/// The PKCS#1 key inside PKCS#8 (RFC 5208 section 5): version, algorithm, and the key in an OCTET STRING.
+fn rsa_in_pkcs8(der: &[u8]) -> Option<&[u8]> {
+    let (_, outer) = Any::from_der(der).ok()?;
+    let (rest, _version) = Any::from_der(outer.data).ok()?;
+    let (rest, algorithm) = Any::from_der(rest).ok()?;
+    let (_, oid) = Oid::from_der(algorithm.data).ok()?;
+    let (_, key) = Any::from_der(rest).ok()?;
+    (oid.as_bytes() == RSA_ENCRYPTION && key.tag() == Tag::OctetString).then_some(key.data)
 }
 
 /// A private key that signs certificates.
@@ -219,6 +240,18 @@ mod tests {
             assert_eq!(again.public_key_info().unwrap(), key.public_key_info().unwrap(), "{kind:?}");
             assert_eq!(again.signature_algorithm(), key.signature_algorithm(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn rsa_keys_have_the_traditional_form_and_others_stay_as_they_are() {
+        let rsa = PrivateKeyPem::generate(KeyKind::Rsa2048).unwrap();
+        let traditional = rsa.to_traditional_pem();
+        assert!(traditional.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
+        // Devices hold it in 2,048 bytes.
+        assert!(traditional.len() < 2048);
+        assert_eq!(PrivateKeyPem::from_pem(&traditional).unwrap().expose(), rsa.expose());
+        let ec = PrivateKeyPem::generate(KeyKind::EcP256).unwrap();
+        assert_eq!(ec.to_traditional_pem().as_str(), ec.expose());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::extensions::{
 };
 use crate::id::sha256;
 use crate::private_key::SigningKey;
-use crate::{Certificate, CertificateError, Validity};
+use crate::{Certificate, CertificateError, LeafUsage, Validity};
 use x509_parser::asn1_rs::oid;
 
 /// An X.509 v3 certificate before it is signed. Names are DER and go in as they are, so that an issuer's name
@@ -56,12 +56,20 @@ impl Extensions {
             &der::bit_string(1, &[KEY_CERT_SIGN | CRL_SIGN]),
         )
     }
-    /// basicConstraints, keyUsage and extendedKeyUsage of one end of a TLS connection.
-    pub fn for_leaf(purpose: Purpose) -> Self {
-        Self::default()
-            .with(BASIC_CONSTRAINTS, true, &der::sequence(&[]))
-            .with(KEY_USAGE, true, &der::bit_string(7, &[DIGITAL_SIGNATURE]))
-            .with(EXTENDED_KEY_USAGE, false, &der::sequence(&[&der::oid(purpose.oid())]))
+    /// basicConstraints, keyUsage and extendedKeyUsage of a leaf.
+    pub fn for_leaf(usage: &LeafUsage) -> Self {
+        let mut extensions = Self::default().with(BASIC_CONSTRAINTS, true, &der::sequence(&[]));
+        let bits = usage.key.iter().fold(0, |bits, usage| bits | usage.bit());
+        if bits != 0 {
+            // The bits behind the last one that is set do not count (X.690 section 11.2.2).
+            let unused = u8::try_from(bits.trailing_zeros()).unwrap_or_default();
+            extensions = extensions.with(KEY_USAGE, true, &der::bit_string(unused, &[bits]));
+        }
+        if !usage.extended.is_empty() {
+            let purposes: Vec<u8> = usage.extended.iter().flat_map(|usage| der::oid(usage.oid())).collect();
+            extensions = extensions.with(EXTENDED_KEY_USAGE, false, &der::sequence(&[&purposes]));
+        }
+        extensions
     }
     pub fn subject_key_identifier(self, identifier: &[u8]) -> Self {
         self.with(SUBJECT_KEY_IDENTIFIER, false, &der::octet_string(identifier))
@@ -82,22 +90,6 @@ impl Extensions {
     }
 }
 
-/// What a leaf is for.
-#[derive(Clone, Copy)]
-pub(crate) enum Purpose {
-    Server,
-    Client,
-}
-
-impl Purpose {
-    const fn oid(self) -> OidBytes {
-        match self {
-            Purpose::Server => &oid!(raw 1.3.6.1.5.5.7.3.1),
-            Purpose::Client => &oid!(raw 1.3.6.1.5.5.7.3.2),
-        }
-    }
-}
-
 /// The key identifier of a public key, given its BIT STRING (RFC 7093 section 2 method 1).
 pub(crate) fn key_identifier(public_key_bits: &[u8]) -> [u8; 20] {
     let mut identifier = [0; 20];
@@ -108,7 +100,6 @@ pub(crate) fn key_identifier(public_key_bits: &[u8]) -> [u8; 20] {
 }
 
 const EXTENDED_KEY_USAGE: OidBytes = &oid!(raw 2.5.29.37);
-const DIGITAL_SIGNATURE: u8 = 0x80;
 const KEY_CERT_SIGN: u8 = 0x04;
 const CRL_SIGN: u8 = 0x02;
 

@@ -1,4 +1,5 @@
 //! The configuration: `default.toml` embedded, a file merged over it, flags over that. Parsed once into typed values.
+use crate::issuing::Issuing;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub struct Config {
     pub broker: Broker,
     pub api: Api,
     pub provisioning: Provisioning,
+    pub issuing: Issuing,
     pub registry: Registry,
     pub log: Log,
 }
@@ -183,6 +185,7 @@ impl Config {
         if self.broker.max_packet_bytes < 1024 {
             bail!("broker.max_packet_bytes is below 1024");
         }
+        self.issuing.check()?;
         let a = &self.api;
         for (key, value, least) in [
             ("max_connections", a.max_connections, 1),
@@ -258,9 +261,10 @@ impl Config {
         }
     }
 
-    pub fn provisioner(&self) -> jitp_provisioner::Options {
+    /// Reads the files of the issuing CA if there are some.
+    pub fn provisioner(&self) -> anyhow::Result<jitp_provisioner::Options> {
         let (p, r) = (&self.provisioning, &self.registry);
-        jitp_provisioner::Options {
+        Ok(jitp_provisioner::Options {
             account: self.server.account.clone(),
             region: self.server.region.clone(),
             runs_per_certificate_per_second: p.runs_per_certificate_per_second,
@@ -281,7 +285,8 @@ impl Config {
             thing_vars_require_attachment: p.thing_vars_require_attachment,
             jitp_serial_fallback: p.jitp_serial_fallback,
             require_sni: self.broker.require_sni,
-        }
+            issuing: self.issuing.options()?,
+        })
     }
 }
 
@@ -345,7 +350,7 @@ mod tests {
     fn the_embedded_file_gives_the_defaults_that_the_libraries_document() {
         let config = Config::load(None).unwrap();
         assert_eq!(
-            format!("{:?}", config.provisioner()),
+            format!("{:?}", config.provisioner().unwrap()),
             format!("{:?}", jitp_provisioner::Options::default())
         );
         assert_eq!(format!("{:?}", config.broker().limits), format!("{:?}", jitp_broker::Limits::default()));

@@ -7,6 +7,7 @@ mod credentials;
 mod data_dir;
 mod exit;
 mod http;
+mod issuing;
 mod json_lines;
 mod log_view;
 mod logging;

@@ -14,6 +14,7 @@ mod change;
 mod clock;
 mod connectivity;
 mod error;
+pub mod issuing;
 pub mod names;
 mod numbered_log;
 mod permissions;

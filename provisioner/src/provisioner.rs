@@ -12,6 +12,8 @@ use crate::audit::AuditLog;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::error::RegistryError;
+use crate::issuing::expiring::Collector;
+use crate::issuing::{Issuer, Issuing, IssuingOptions, claim};
 use crate::names::{CertificateId, ThingName};
 use crate::numbered_log::NumberedLog;
 use crate::permissions::documents::Documents;
@@ -22,6 +24,7 @@ use crate::reason::ReasonCode;
 use crate::records::{CertificateRecord, PolicyVersionRecord};
 use crate::registry::Registry;
 use crate::simulate::{Simulation, simulate};
+use jitp_certs::Certificate;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +71,8 @@ pub struct Options {
     pub jitp_serial_fallback: bool,
     /// Refuse clients without SNI (default false).
     pub require_sni: bool,
+    /// How certificates are issued.
+    pub issuing: IssuingOptions,
 }
 
 impl Default for Options {
@@ -93,6 +98,7 @@ impl Default for Options {
             thing_vars_require_attachment: true,
             jitp_serial_fallback: false,
             require_sni: false,
+            issuing: IssuingOptions::default(),
         }
     }
 }
@@ -128,6 +134,8 @@ pub(crate) struct Inner {
     pub(crate) ca_rates: Buckets<CertificateId>,
     /// Held while a certificate is registered under a CA with a total budget.
     pub(crate) budget: tokio::sync::Mutex<()>,
+    pub(crate) issuing: Issuing,
+    pub(crate) collector: Collector,
 }
 
 /// Most provisioning runs under way at once.
@@ -141,10 +149,8 @@ impl Provisioner {
     /// Opens, or creates, the registry in a directory (`<dir>/registry`). Fails clearly when another process has it
     /// open, when its format is newer, or when account or region differ from those of the first start.
     pub async fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Self::over(Registry::open(dir, options, clock).await?).await
-    }
-    /// Over an open registry.
-    pub(crate) async fn over(registry: Registry) -> Result<Self, RegistryError> {
+        let registry = Registry::open(dir, options, clock).await?;
+        let issuing = Issuing::open(dir, &registry.options().issuing, registry.clock().now())?;
         let attempts = AttemptLog::open(registry.clone()).await?;
         let audit = AuditLog::open(registry.clone()).await?;
         let inner = Inner {
@@ -157,6 +163,8 @@ impl Provisioner {
             failing: Buckets::new(FAILING),
             ca_rates: Buckets::new(RATED_CAS),
             budget: tokio::sync::Mutex::new(()),
+            issuing,
+            collector: Collector::start(registry.clone()),
             registry,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -192,7 +200,10 @@ impl Provisioner {
             Some(memory) => self.inner.registry.resume(memory),
             None => self.inner.registry.begin(),
         };
-        grant(&mut tx, &self.inner.documents, &principal.certificate, connect).await
+        match &principal.claim {
+            Some(claim) => claim::grant(&tx, &principal.certificate, claim, connect),
+            None => grant(&mut tx, &self.inner.documents, &principal.certificate, connect).await,
+        }
     }
     /// GetEffectivePolicies: the policies of a certificate, of the groups of a thing, or of both.
     ///
@@ -217,7 +228,12 @@ impl Provisioner {
     }
     /// Is this principal still allowed to be connected? `None`: yes. For live sessions after a change.
     pub async fn recheck(&self, principal: &Principal) -> Result<Option<ReasonCode>, RegistryError> {
-        let record: Option<CertificateRecord> = self.inner.registry.begin().get(&principal.id()).await?;
+        let mut tx = self.inner.registry.begin();
+        if principal.claim.is_some() {
+            let stands = claim::still_connects(&mut tx, principal.id()).await?;
+            return Ok((!stands).then_some(ReasonCode::CertificateNotRegistered));
+        }
+        let record: Option<CertificateRecord> = tx.get(&principal.id()).await?;
         let Some(record) = record else { return Ok(Some(ReasonCode::CertificateNotRegistered)) };
         Ok(match standing::standing(&record) {
             Ok(standing::Standing::Active) => None,
@@ -281,12 +297,25 @@ impl Provisioner {
     ) -> Result<Simulation, RegistryError> {
         simulate(&self.inner, template_body, certificate_pem).await
     }
+    /// The certificate of the CA that issues here: what others need to trust who it issued for.
+    pub fn issuing_ca(&self) -> &Certificate {
+        self.inner.issuing.ca()
+    }
+    /// Has another issuer sign from now on, instead of the issuing CA. Provisioning claims stay with the CA.
+    pub fn replace_issuer(&self, issuer: Box<dyn Issuer>) {
+        self.inner.issuing.replace_issuer(issuer);
+    }
+    /// Begins to make device keys ahead, so that the first devices that ask for one need not wait.
+    pub fn prepare_keys(&self) {
+        self.inner.issuing.keys().fill();
+    }
     /// Can it be written?
     pub fn health(&self) -> Health {
         self.inner.registry.health()
     }
     /// Flushes and closes: waits for commits under way. Later calls fail with `Unavailable`.
     pub async fn close(&self) -> Result<(), RegistryError> {
+        self.inner.collector.stop();
         self.inner.attempts.close().await;
         self.inner.registry.close().await
     }

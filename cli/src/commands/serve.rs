@@ -100,7 +100,7 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now().unix_seconds();
         let reset = beginning.prepare(data, config).await?;
-        let provisioner = Provisioner::open(data.path(), config.provisioner(), clock)
+        let provisioner = Provisioner::open(data.path(), config.provisioner()?, clock)
             .await
             .with_context(|| format!("cannot open the registry in {}", data.path().display()))?;
         let identity = data.server_identity(&server_hosts(&config.server.hosts), now)?;

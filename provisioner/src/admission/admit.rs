@@ -5,6 +5,7 @@ use crate::admission::standing::{Standing, standing};
 use crate::admission::visit::Visit;
 use crate::admission::{Admission, Presentation, Principal, Seen, leaf, report};
 use crate::error::RegistryError;
+use crate::issuing::claim;
 use crate::names::CertificateId;
 use crate::provisioner::Inner;
 use crate::reason::ReasonCode;
@@ -60,7 +61,7 @@ impl Inner {
             }
             leaf::check(leaf, tx.now().unix_seconds())?;
             let record: Option<CertificateRecord> = tx.get(&leaf.id()).await?;
-            let Some(record) = record else { return Ok(None) };
+            let Some(record) = record else { return Ok(claim::admit(&mut tx, leaf, as_of).await?) };
             ca = record.ca_certificate_id;
             if record.mode == CertificateMode::SniOnly && presentation.server_name.is_none() {
                 return Err(Cause::sni_missing("the certificate was registered in mode SNI_ONLY"));
@@ -123,6 +124,7 @@ impl Inner {
             provisioned_now: false,
             exclusive_thing,
             as_of,
+            claim: None,
             seen: Seen::default(),
         })
     }

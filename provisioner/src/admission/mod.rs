@@ -19,6 +19,7 @@ pub(crate) mod visit;
 
 pub use seen::Seen;
 
+use crate::issuing::ProvisioningClaim;
 use crate::names::{CertificateId, ThingName};
 use crate::reason::ReasonCode;
 use crate::records::CertificateRecord;
@@ -61,6 +62,8 @@ pub struct Principal {
     pub exclusive_thing: Option<ThingName>,
     /// What let it in held at this commit; of a run it is the run's own. Who lives on must look at the changes after it.
     pub as_of: Revision,
+    /// It is a provisioning claim: a certificate that only serves to get another one.
+    pub claim: Option<Arc<ProvisioningClaim>>,
     /// What was read for it, so that its permissions need not read it again.
     pub seen: Seen,
 }

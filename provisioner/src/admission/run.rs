@@ -233,6 +233,7 @@ impl Run<'_> {
             provisioned_now: true,
             exclusive_thing,
             as_of,
+            claim: None,
             seen: Seen::of(memory),
         };
         let attempt = Some(Box::new(attempt));

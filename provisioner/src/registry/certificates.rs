@@ -53,7 +53,7 @@ pub(crate) async fn register(tx: &mut Tx, request: &RegisterCertificate) -> Resu
             hint: ": it is registered or provisioned".into(),
         });
     }
-    insert(tx, &certificate, ca.as_ref(), request.status).await
+    insert(tx, &certificate, Origin::from(ca.as_ref()), request.status).await
 }
 
 /// The one registered CA that signed a certificate and may register more.
@@ -109,7 +109,10 @@ pub(crate) async fn insert_pending(
     let id = certificate.id();
     let record = match tx.get::<CertificateRecord>(&id).await? {
         Some(known) => known,
-        None => insert(tx, certificate, Some(ca), CertificateStatus::PendingActivation).await?,
+        None => {
+            let origin = Origin::from(Some(ca));
+            insert(tx, certificate, origin, CertificateStatus::PendingActivation).await?
+        }
     };
     if let (CertificateStatus::PendingActivation, Some(ca)) = (record.status, record.ca_certificate_id) {
         tx.record(Change::CertificateRegistered {
@@ -134,10 +137,38 @@ pub(crate) async fn twin(tx: &mut Tx, certificate: &Certificate) -> Result<Optio
     Ok(Some(CertificateId::from_bytes(bytes)).filter(|id| *id != certificate.id()))
 }
 
+/// A certificate that this broker has issued, which needs no registered CA.
+pub(crate) async fn insert_issued(
+    tx: &mut Tx,
+    certificate: &Certificate,
+    status: CertificateStatus,
+) -> Result<CertificateRecord> {
+    let id = certificate.id();
+    if tx.exists::<CertificateRecord>(&id).await? {
+        // An issuer of the operator's has given the same certificate again.
+        return Err(RegistryError::CertificateConflict(format!("certificate {id} has been issued before")));
+    }
+    insert(tx, certificate, Origin { ca: None, mode: CertificateMode::Default }, status).await
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Copy)]
+struct Origin {
+    ca: Option<CertificateId>,
+    mode: CertificateMode,
+}
+
+impl From<Option<&CaCertificateRecord>> for Origin {
+    /// Of a registered CA, or of one that nobody knows here.
+    fn from(ca: Option<&CaCertificateRecord>) -> Self {
+        Self { ca: ca.map(|ca| ca.certificate_id), mode: ca.map_or(CertificateMode::SniOnly, |ca| ca.mode) }
+    }
+}
+
 async fn insert(
     tx: &mut Tx,
     certificate: &Certificate,
-    ca: Option<&CaCertificateRecord>,
+    origin: Origin,
     status: CertificateStatus,
 ) -> Result<CertificateRecord> {
     let id = certificate.id();
@@ -150,8 +181,8 @@ async fn insert(
         certificate_id: id,
         der: certificate.der().into(),
         status,
-        mode: ca.map_or(CertificateMode::SniOnly, |ca| ca.mode),
-        ca_certificate_id: ca.map(|ca| ca.certificate_id),
+        mode: origin.mode,
+        ca_certificate_id: origin.ca,
         created_at: tx.now(),
         modified_at: tx.now(),
         version: 1,
@@ -161,8 +192,8 @@ async fn insert(
     tx.put(&record)?;
     let signed_part = certificate.signed_part_digest().to_vec();
     tx.put_row(Table::CertificatesBySignedPart, signed_part, id.as_bytes().to_vec());
-    if let Some(ca) = ca {
-        tx.put_row(Table::CertificatesByCa, by_ca_key(ca.certificate_id, id), Vec::new());
+    if let Some(ca) = origin.ca {
+        tx.put_row(Table::CertificatesByCa, by_ca_key(ca, id), Vec::new());
     }
     tx.record(Change::Certificate { certificate_id: id, from: None, to: Some(status) });
     Ok(record)

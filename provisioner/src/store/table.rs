@@ -39,6 +39,10 @@ tables! {
     CertificatesByCa = "certificates-by-ca",
     /// SHA-256 of a certificate's signed part → certificate id.
     CertificatesBySignedPart = "certificates-by-signed-part",
+    /// when it ends (milliseconds, 8 bytes, big endian), certificate id → what ends: `pending` or `claim`.
+    Expiring = "expiring",
+    /// certificate id of a provisioning claim → record.
+    Claims = "claims",
     /// name → record.
     Things = "things",
     /// thing type, thing → nothing.
@@ -81,4 +85,6 @@ tables! {
     AccessKeys = "access-keys",
     /// sequence (8 bytes, big endian) → audited call.
     Audit = "audit",
+    /// what it is for → secret bytes.
+    Secrets = "secrets",
 }
