@@ -11,11 +11,12 @@ use crate::error::ApiError;
 use crate::reply::Reply;
 
 /// Members of a request's query, headers or body that say what a call acts on, or how far.
-const INPUTS: [&str; 34] = [
+const INPUTS: [&str; 36] = [
     "allowAutoRegistration",
     "billingGroupArn",
     "billingGroupName",
     "certificateMode",
+    "cleanSession",
     "defaultVersionId",
     "enabled",
     "forceDelete",
@@ -24,6 +25,7 @@ const INPUTS: [&str; 34] = [
     "newAutoRegistrationStatus",
     "newStatus",
     "parentGroupName",
+    "preventWillMessage",
     "principal",
     "provisioningRoleArn",
     "removeAutoRegistration",
@@ -125,7 +127,7 @@ impl Audited {
                     }
                 }
             }
-            Ok(Reply::Lines(_)) => {}
+            Ok(Reply::Lines(_) | Reply::Empty) => {}
         }
         self.record
     }

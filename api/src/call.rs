@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
-use jitp_provisioner::{Provisioner, Registry};
+use jitp_provisioner::{Provisioner, Publication, Registry};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::publication;
 use crate::route::Match;
 use crate::service::Shared;
 use crate::text::Text;
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     query: HashMap<String, String>,
     headers: HeaderMap,
     body: Map<String, Value>,
+    /// The body as it is, of a message.
+    payload: Bytes,
 }
 
 impl Call {
@@ -47,7 +50,8 @@ impl Call {
             labels,
             query: decode_query(parts.uri.query().unwrap_or_default())?,
             headers: parts.headers,
-            body: decode_body(body)?,
+            body: if found.route.is_message() { Map::new() } else { decode_body(body)? },
+            payload: if found.route.is_message() { body.clone() } else { Bytes::new() },
         })
     }
 
@@ -88,6 +92,12 @@ impl Call {
     /// A header, if it is ASCII text.
     pub fn raw_header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The message that this call brings.
+    pub fn publication(&self) -> Result<Publication, ApiError> {
+        let topic = self.label::<String>("topic").required()?;
+        publication::read(topic, &self.query, &self.headers, self.payload.clone())
     }
 
     /// An input in the path.
@@ -164,7 +174,7 @@ impl<T: DeserializeOwned> Input<T> {
 
 const MALFORMED_ESCAPE: &str = "expected UTF-8, percent-encoded";
 
-fn decode_query(query: &str) -> Result<HashMap<String, String>, ApiError> {
+pub(crate) fn decode_query(query: &str) -> Result<HashMap<String, String>, ApiError> {
     let mut decoded = HashMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use jitp_provisioner::search::QueryError;
-use jitp_provisioner::{ANY_REGION, RegistryError, Right, Role};
+use jitp_provisioner::{ANY_REGION, PublicationError, RegistryError, Right, Role};
 use serde::Serialize;
 
 /// The header that carries the exception's name.
@@ -102,6 +102,20 @@ impl ApiError {
             "the request's body did not arrive in time",
         )
     }
+    /// What a call names does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new("ResourceNotFoundException", StatusCode::NOT_FOUND, message)
+    }
+    /// The API runs without a broker, or the broker is stopping.
+    pub fn no_broker() -> Self {
+        let message = "no broker runs in this process: try again when it has started";
+        Self::new("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+    /// A message is too large.
+    pub fn payload_too_large(most: usize) -> Self {
+        let message = format!("the payload has more than {most} bytes, which is the limit");
+        Self::new("RequestEntityTooLargeException", StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
     /// Something is broken here; the log has the details under the request id.
     pub fn internal() -> Self {
         Self::new(
@@ -120,6 +134,15 @@ impl ApiError {
     /// The exception's name.
     pub fn exception(&self) -> &'static str {
         self.exception
+    }
+
+    /// For people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+    /// As HTTP has it.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// For a caller of this region, where any region is served: an ARN in it is then one of the caller's.
@@ -154,6 +177,27 @@ impl ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.exception));
         response
+    }
+}
+
+impl From<PublicationError> for ApiError {
+    fn from(error: PublicationError) -> Self {
+        let message = error.to_string();
+        match error {
+            PublicationError::Invalid(_) => Self::invalid_request(message),
+            PublicationError::PayloadTooLarge { most } => {
+                Self::payload_too_large(usize::try_from(most).unwrap_or(usize::MAX))
+            }
+            PublicationError::Forbidden(_) => {
+                Self::new("UnauthorizedException", StatusCode::UNAUTHORIZED, message)
+            }
+            PublicationError::LimitExceeded(_) => {
+                Self::new("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, message)
+            }
+            PublicationError::Unavailable(_) => {
+                Self::new("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE, message)
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod audited;
 mod call;
+mod device_http;
 mod error;
 mod health;
 mod in_flight;
@@ -31,6 +32,7 @@ mod log_reply;
 mod object;
 mod operations;
 mod page;
+mod publication;
 mod reply;
 mod resource;
 mod route;
@@ -40,6 +42,7 @@ mod signature;
 mod text;
 mod tls;
 
+pub use device_http::{DeviceLimits, DevicePublish, serve_device};
 pub use keys::{AccessKey, AccessKeys};
 pub use limits::Limits;
 pub use operations::{OperationRoute, operations};

@@ -13,12 +13,18 @@ pub(crate) enum Reply {
     Json(Vec<u8>),
     /// JSON lines without an end.
     Lines(Body),
+    /// No body at all, as the data plane answers.
+    Empty,
 }
 
 impl Reply {
     /// An operation without output.
     pub fn nothing() -> Self {
         Self::Json(b"{}".to_vec())
+    }
+    /// An operation without output that answers no body either.
+    pub fn empty() -> Self {
+        Self::Empty
     }
     /// The members of an AWS operation's output. Absent ones (`null`, at any depth) are left out.
     pub fn members(mut members: Value) -> Self {
@@ -37,6 +43,7 @@ impl Reply {
         match self {
             // It is sent from memory.
             Self::Json(json) => Self::Json(json),
+            Self::Empty => Self::Empty,
             Self::Lines(lines) => {
                 let chunks = lines.into_data_stream().map(move |chunk| {
                     let _ = &held;
@@ -51,6 +58,7 @@ impl Reply {
         let (body, content_type) = match self {
             Self::Json(json) => (Body::from(json), "application/json"),
             Self::Lines(lines) => (lines, "application/x-ndjson"),
+            Self::Empty => return Response::new(Body::empty()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::OK;

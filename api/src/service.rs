@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -137,7 +137,9 @@ async fn run(
     started: Instant,
 ) -> Result<Reply, ApiError> {
     let (parts, body) = request.into_parts();
-    let body = read(body, &shared.limits).await?;
+    let most = shared.limits.body_bytes;
+    let too_large = || ApiError::invalid_request(format!("the body is larger than {most} bytes"));
+    let body = read_body(body, most, shared.limits.body_deadline, too_large).await?;
     let Caller { key, region } = authenticate(&shared, &parts, &body).await?;
     let most = shared.in_flight.most();
     let place = shared.in_flight.enter(&key.id).ok_or_else(|| ApiError::too_many_calls(most))?;
@@ -232,14 +234,16 @@ impl Change {
     }
 }
 
-async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(body, limits.body_bytes).collect();
-    match tokio::time::timeout(limits.body_deadline, whole).await {
+/// The whole body of a request: so many bytes at most, within a deadline.
+pub(crate) async fn read_body(
+    body: Body,
+    most: usize,
+    deadline: Duration,
+    too_large: impl FnOnce() -> ApiError,
+) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(deadline, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let most = limits.body_bytes;
-            Err(ApiError::invalid_request(format!("the body is larger than {most} bytes")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::invalid_request("the body could not be read to its end")),
         Err(_) => Err(ApiError::request_timeout()),
     }

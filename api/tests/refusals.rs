@@ -330,7 +330,10 @@ async fn no_garbage_makes_any_operation_fail_inside() {
             for body in &bodies {
                 let body = if route.method == "GET" { Value::Null } else { body.clone() };
                 let answer = server.client.call(route.method, &target, body).await;
-                assert!(answer.status < 500, "{} {target}: {answer:?}", route.operation);
+                // No broker runs in this process.
+                let of_broker = ["DeleteConnection", "Publish"].contains(&route.operation);
+                let fine = answer.status < 500 || (of_broker && answer.status == 503);
+                assert!(fine, "{} {target}: {answer:?}", route.operation);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! How the broker behaves. Typed; the cli parses files and flags into this.
+use crate::device_http::DeviceHttp;
 use crate::message::PublishProperties;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a device meets (`spec/jitp.md` section 4).
@@ -130,6 +133,23 @@ pub struct Config {
     pub disconnect_at_expiry: bool,
     /// Drop live sessions whose `iot:Connect` would now be refused (default false).
     pub recheck_connect: bool,
+    /// Where devices publish over HTTPS; `None`: nowhere.
+    pub https: Option<Https>,
+}
+
+/// HTTPS of devices. Also answers on the MQTT port to the ALPN name `x-amzn-http-ca`.
+#[derive(Clone)]
+pub struct Https {
+    /// Port 0 picks a free one: see [`crate::Broker::https_address`].
+    pub listen: SocketAddr,
+    /// Who speaks HTTP.
+    pub http: Arc<dyn DeviceHttp>,
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Https").field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 impl Config {

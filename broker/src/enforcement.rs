@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// Who a connection is, for logs.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
+    /// Empty: there is none, as it speaks HTTP.
     pub client_id: Arc<str>,
     pub certificate: CertificateId,
     pub source: SocketAddr,

@@ -3,12 +3,15 @@
 pub mod backend;
 mod config;
 mod connection;
+mod control;
+mod device_http;
 mod enforcement;
 mod events;
 mod figures;
 mod listener;
 mod live;
 pub mod message;
+mod publication;
 mod record;
 mod retained;
 mod router;
@@ -24,5 +27,6 @@ pub mod fuzzing {
     pub use crate::connection::exercise::{Plant, codec};
 }
 
-pub use config::{Config, Limits, Profile};
+pub use config::{Config, Https, Limits, Profile};
+pub use device_http::{Bytes, Device, DeviceHttp, DeviceStream};
 pub use server::{Broker, ServerIdentity};

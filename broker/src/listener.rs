@@ -1,5 +1,5 @@
 //! Accepting TCP connections, up to the limit.
-use crate::connection::{self, Shared};
+use crate::connection::{self, Door, Shared};
 use crate::record::{Details, Event, Subject};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -30,6 +30,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
+    door: Door,
     places: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -40,7 +41,7 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, source)) => admit(&shared, &places, socket, source),
+            Ok((socket, source)) => admit(&shared, door, &places, socket, source),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "connections cannot be accepted; raise the limit of open files (ulimit -n)");
@@ -50,7 +51,7 @@ pub(crate) async fn accept(
     }
 }
 
-fn admit(shared: &Arc<Shared>, places: &Arc<Semaphore>, socket: TcpStream, source: SocketAddr) {
+fn admit(shared: &Arc<Shared>, door: Door, places: &Arc<Semaphore>, socket: TcpStream, source: SocketAddr) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         shared.figures.over_limit.increment(1);
         let details = Details {
@@ -68,7 +69,7 @@ fn admit(shared: &Arc<Shared>, places: &Arc<Semaphore>, socket: TcpStream, sourc
     let _ = socket.set_nodelay(true);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        connection::serve(shared, socket, source).await;
+        connection::serve(shared, door, socket, source).await;
         drop(place);
     });
 }

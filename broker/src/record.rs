@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 pub(crate) struct Subject<'a> {
     pub trace: Option<&'a str>,
     pub client_id: Option<&'a str>,
+    pub over_http: bool,
     pub principal: Option<CertificateId>,
     pub source: SocketAddr,
 }
@@ -63,7 +64,7 @@ macro_rules! write_record {
         tracing::$level!(
             eventType = $event.as_str(),
             status = $status,
-            protocol = $event.protocol(),
+            protocol = $subject.protocol($event),
             authenticationType = ($event == Event::AuthenticationError).then_some("AWS_X509"),
             traceId = $subject.trace,
             clientId = $subject.client_id,
@@ -85,6 +86,14 @@ macro_rules! write_record {
 }
 
 impl Subject<'_> {
+    const fn protocol(self, event: Event) -> Option<&'static str> {
+        match event {
+            Event::AuthenticationError | Event::ProvisionDevice => None,
+            _ if self.over_http => Some("HTTP"),
+            _ => Some("MQTT"),
+        }
+    }
+
     #[inline]
     pub(crate) fn succeeded(self, event: Event, details: Details<'_>) {
         match event.is_frequent() {
@@ -103,7 +112,8 @@ impl<'a> From<&'a Identity> for Subject<'a> {
     fn from(identity: &'a Identity) -> Self {
         Self {
             trace: Some(&identity.trace),
-            client_id: Some(&identity.client_id),
+            client_id: Some(&identity.client_id).filter(|id| !id.is_empty()).map(|id| &**id),
+            over_http: identity.client_id.is_empty(),
             principal: Some(identity.certificate),
             source: identity.source,
         }
@@ -112,7 +122,7 @@ impl<'a> From<&'a Identity> for Subject<'a> {
 
 impl From<SocketAddr> for Subject<'_> {
     fn from(source: SocketAddr) -> Self {
-        Self { trace: None, client_id: None, principal: None, source }
+        Self { trace: None, client_id: None, over_http: false, principal: None, source }
     }
 }
 
@@ -133,13 +143,6 @@ impl Event {
     /// Success is `DEBUG`, otherwise `INFO`.
     const fn is_frequent(self) -> bool {
         matches!(self, Self::PublishIn | Self::PublishOut | Self::Subscribe | Self::Unsubscribe)
-    }
-
-    const fn protocol(self) -> Option<&'static str> {
-        match self {
-            Self::AuthenticationError | Self::ProvisionDevice => None,
-            _ => Some("MQTT"),
-        }
     }
 }
 

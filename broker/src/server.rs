@@ -1,10 +1,11 @@
 //! Starting and stopping the broker.
 use crate::backend::{Backend, SessionEnd};
 use crate::config::Config;
-use crate::connection::Shared;
+use crate::connection::{Door, Shared};
+use crate::control::Control;
 use crate::events;
 use crate::listener;
-use jitp_provisioner::Provisioner;
+use jitp_provisioner::{DataPlane, Provisioner};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,16 @@ pub struct ServerIdentity {
 /// A running broker. Dropping it stops it at once; [`Broker::shutdown`] stops it in order.
 pub struct Broker {
     local_address: SocketAddr,
+    https_address: Option<SocketAddr>,
+    /// Answers the control plane while it is held.
+    _control: Arc<dyn DataPlane>,
     backend: Backend,
     /// One for each connection that may be.
     places: Arc<Semaphore>,
     connections: usize,
     stop_accepting: watch::Sender<bool>,
     stop_following: watch::Sender<bool>,
-    acceptor: JoinHandle<()>,
+    acceptors: Vec<JoinHandle<()>>,
     followers: Vec<JoinHandle<()>>,
 }
 
@@ -44,6 +48,8 @@ impl Broker {
     ) -> std::io::Result<Self> {
         let listener = listener::bind(config.listen)?;
         let local_address = listener.local_addr()?;
+        let https = config.https.as_ref().map(|https| listener::bind(https.listen)).transpose()?;
+        let https_address = https.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         let (stop_accepting, accepting) = watch::channel(false);
         let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone())?;
         let backend = shared.backend.clone();
@@ -54,15 +60,25 @@ impl Broker {
             tokio::spawn(Arc::clone(&shared.live).follow(following.clone())),
             tokio::spawn(events::follow(provisioner, backend.clone(), following)),
         ];
-        let acceptor = tokio::spawn(listener::accept(listener, shared, Arc::clone(&places), accepting));
+        let control: Arc<dyn DataPlane> = Arc::new(Control(Arc::clone(&shared)));
+        shared.provisioner.data_plane().take(&control);
+        let doors = [(Some(listener), Door::Mqtt), (https, Door::Http)];
+        let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
+        let accept = |(listener, door)| {
+            let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+            tokio::spawn(listener::accept(listener, shared, door, places, accepting.clone()))
+        };
+        let acceptors = doors.map(accept).collect();
         Ok(Self {
             local_address,
+            https_address,
+            _control: control,
             backend,
             places,
             connections,
             stop_accepting,
             stop_following,
-            acceptor,
+            acceptors,
             followers,
         })
     }
@@ -72,12 +88,19 @@ impl Broker {
         self.local_address
     }
 
+    /// Where devices publish over HTTPS, with the real port.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https_address
+    }
+
     /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest,
     /// at most `deadline`.
     pub async fn shutdown(mut self, deadline: Duration) {
         let deadline = Instant::now() + deadline;
         self.stop_accepting.send_replace(true);
-        let _ = timeout_at(deadline, &mut self.acceptor).await;
+        for acceptor in &mut self.acceptors {
+            let _ = timeout_at(deadline, acceptor).await;
+        }
         self.drain(deadline).await;
         self.stop_following.send_replace(true);
         for follower in &mut self.followers {
@@ -101,7 +124,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.acceptor.abort();
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
         self.backend.disconnect_all(SessionEnd::ShuttingDown);
         for follower in &self.followers {
             follower.abort();

@@ -98,6 +98,9 @@ pub struct Serve {
     /// Where devices connect [default: 127.0.0.1:8883]
     #[arg(long, value_name = "ADDR")]
     pub mqtt: Option<SocketAddr>,
+    /// Where devices publish over HTTPS with their certificates [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<SocketAddr>,
     /// Where operators and AWS tools connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,

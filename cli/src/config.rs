@@ -1,9 +1,11 @@
 //! The configuration: `default.toml` embedded, a file merged over it, flags over that. Parsed once into typed values.
+use crate::device_http::HttpOverTls;
 use crate::issuing::Issuing;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The manual and the defaults: what `jitp config` prints.
@@ -17,6 +19,7 @@ const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 pub struct Config {
     pub server: Server,
     pub broker: Broker,
+    pub https: Https,
     pub api: Api,
     pub provisioning: Provisioning,
     pub issuing: Issuing,
@@ -71,6 +74,18 @@ pub struct Broker {
     pub min_keep_alive_seconds: u16,
     pub max_keep_alive_seconds: u16,
     pub max_retained_messages: usize,
+}
+
+/// Where devices publish over HTTPS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Https {
+    /// Empty: nowhere.
+    #[serde(deserialize_with = "address_or_nothing")]
+    pub listen: Option<SocketAddr>,
+    pub max_header_bytes: usize,
+    pub header_deadline_seconds: u64,
+    pub body_deadline_seconds: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -186,6 +201,16 @@ impl Config {
             bail!("broker.max_packet_bytes is below 1024");
         }
         self.issuing.check()?;
+        let h = &self.https;
+        for (key, value, least) in [
+            ("max_header_bytes", h.max_header_bytes, 8192),
+            ("header_deadline_seconds", usize::from(h.header_deadline_seconds > 0), 1),
+            ("body_deadline_seconds", usize::from(h.body_deadline_seconds > 0), 1),
+        ] {
+            if value < least {
+                bail!("https.{key} is too small: it must be at least {least}");
+            }
+        }
         let a = &self.api;
         for (key, value, least) in [
             ("max_connections", a.max_connections, 1),
@@ -245,6 +270,19 @@ impl Config {
             },
             disconnect_at_expiry: b.disconnect_at_expiry,
             recheck_connect: b.recheck_connect,
+            https: self.https.listen.map(|listen| jitp_broker::Https {
+                listen,
+                http: Arc::new(HttpOverTls(self.device_limits())),
+            }),
+        }
+    }
+
+    fn device_limits(&self) -> jitp_api::DeviceLimits {
+        jitp_api::DeviceLimits {
+            payload_bytes: usize::try_from(self.broker.max_payload_bytes).unwrap_or(usize::MAX),
+            header_bytes: self.https.max_header_bytes,
+            header_deadline: Duration::from_secs(self.https.header_deadline_seconds),
+            body_deadline: Duration::from_secs(self.https.body_deadline_seconds),
         }
     }
 
@@ -288,6 +326,18 @@ impl Config {
             issuing: self.issuing.options()?,
         })
     }
+}
+
+fn address_or_nothing<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no address: expected one like \"0.0.0.0:8443\", or \"\""
+        ))
+    })
 }
 
 /// Lays `given` over `known`; every key that `known` lacks is an error that names the nearest one.

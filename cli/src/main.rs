@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod credentials;
 mod data_dir;
+mod device_http;
 mod exit;
 mod http;
 mod issuing;

@@ -13,6 +13,7 @@ mod cache;
 mod change;
 mod clock;
 mod connectivity;
+mod data_plane;
 mod error;
 pub mod issuing;
 pub mod names;
@@ -40,6 +41,7 @@ pub use audit::{AuditFilter, AuditLog, AuditRecord};
 pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use connectivity::{ConnectionState, Connectivity};
+pub use data_plane::{Answer, DataPlane, DataPlaneSeat, DeleteConnection, Publication, PublicationError};
 pub use error::{RegistryError, ResourceKindName};
 pub use numbered_log::{Numbered, NumberedLog};
 pub use permissions::{

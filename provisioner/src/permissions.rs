@@ -28,6 +28,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct ConnectContext {
+    /// Empty: there is none, as over HTTP.
     pub client_id: Arc<str>,
     pub source_ip: IpAddr,
     pub server_name: Option<Arc<str>>,
@@ -74,7 +75,7 @@ pub(crate) async fn grant(
 
     let resolves = thing.attached || !tx.options().thing_vars_require_attachment;
     let context = Context {
-        client_id: Some(connect.client_id.to_string()),
+        client_id: Some(connect.client_id.to_string()).filter(|id| !id.is_empty()),
         source_ip: Some(connect.source_ip),
         domain_name: connect.server_name.as_deref().map(str::to_owned),
         certificate_id: Some(id.to_string()),

@@ -11,6 +11,7 @@ use crate::attempt::{Attempt, AttemptFilter};
 use crate::audit::AuditLog;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
+use crate::data_plane::DataPlaneSeat;
 use crate::error::RegistryError;
 use crate::issuing::expiring::Collector;
 use crate::issuing::{Issuer, Issuing, IssuingOptions, claim};
@@ -136,6 +137,7 @@ pub(crate) struct Inner {
     pub(crate) budget: tokio::sync::Mutex<()>,
     pub(crate) issuing: Issuing,
     pub(crate) collector: Collector,
+    data_plane: DataPlaneSeat,
 }
 
 /// Most provisioning runs under way at once.
@@ -165,6 +167,7 @@ impl Provisioner {
             budget: tokio::sync::Mutex::new(()),
             issuing,
             collector: Collector::start(registry.clone()),
+            data_plane: DataPlaneSeat::default(),
             registry,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -184,6 +187,14 @@ impl Provisioner {
     /// What happened, in order.
     pub fn changes(&self) -> &ChangeFeed {
         self.inner.registry.changes()
+    }
+    /// Where the broker of this process can be found.
+    pub fn data_plane(&self) -> &DataPlaneSeat {
+        &self.inner.data_plane
+    }
+    /// Decides whether the certificate of a request is let in. Nothing is provisioned for it: a first connection is MQTT's.
+    pub async fn authenticate(&self, presentation: &Presentation<'_>) -> Admission {
+        self.inner.authenticate(presentation).await
     }
     /// Decides whether a connection is let in, provisioning it if need be. Durable when it says so.
     pub async fn admit(&self, presentation: &Presentation<'_>) -> Admission {

@@ -80,10 +80,11 @@ class Broker:
         except queue.Empty:
             self.stop()
             raise AssertionError(f"no ready line: {self.logged()}") from None
-        ready = re.fullmatch(r"ready mqtts=(\S+):(\d+) api=(\S+)\n", line)
+        ready = re.fullmatch(r"ready mqtts=(\S+):(\d+) api=(\S+)(?: https=\S+:(\d+))?\n", line)
         assert ready, line
         self.port = int(ready[2])
         self.api = ready[3]
+        self.https = ready[4] and int(ready[4])
         self.ca = self.data / "server-ca.pem"
         text = (self.data / "credentials").read_text()
         self.key_id = re.search(r"aws_access_key_id = (\S+)", text)[1]
@@ -93,16 +94,23 @@ class Broker:
         self.log.seek(0)
         return self.log.read()
 
-    def iot(self, secret: str | None = None, region: str = "us-east-1", key_id: str | None = None, retries: int = 1):
+    def iot(self, **options):
+        return self.client("iot", **options)
+
+    def iot_data(self, **options):
+        return self.client("iot-data", **options)
+
+    def client(self, service: str, secret: str | None = None, region: str = "us-east-1", key_id: str | None = None,
+               retries: int = 1):
         client = boto3.client(
-            "iot",
+            service,
             endpoint_url=self.api,
             region_name=region,
             aws_access_key_id=key_id or self.key_id,
             aws_secret_access_key=secret or self.secret,
             config=Config(retries={"max_attempts": retries}),
         )
-        client.meta.events.register("before-parse.iot.*", must_fit_the_model)
+        client.meta.events.register(f"before-parse.{service}.*", must_fit_the_model)
         return client
 
     def jitp(self, *arguments: str):

@@ -273,6 +273,7 @@ impl Local {
             self.timers.cancel(parked.timer);
             self.offline.fetch_sub(1, Ordering::Relaxed);
             self.finish_parked(&session, *parked, !prevent_will);
+            return true;
         }
         connected
     }

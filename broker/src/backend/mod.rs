@@ -97,8 +97,8 @@ impl Backend {
         self.local.router.has_subscriber(topic)
     }
 
-    /// Ends the connection of a client id. Returns whether there was one. With [`SessionEnd::Administrative`] and
-    /// `clean_session` the session goes too, also if it was offline.
+    /// Ends the connection of a client id. With [`SessionEnd::Administrative`] and `clean_session` the session goes too,
+    /// also if it was offline. Returns whether there was such a connection or session.
     pub fn disconnect(&self, client_id: &str, end: SessionEnd) -> bool {
         self.local.disconnect(client_id, end)
     }

@@ -717,7 +717,7 @@ async fn an_operator_may_prevent_the_will_and_discard_the_session() {
         drop(online);
         assert_eq!(mail(&mut watcher).len(), usize::from(!prevent_will));
         drop(open(&backend, request.clone()).await);
-        assert!(!backend.disconnect("a", end));
+        assert!(backend.disconnect("a", end));
         assert_eq!(mail(&mut watcher).len(), usize::from(!prevent_will));
         assert_eq!(backend.counts().offline, 0);
         assert_eq!(backend.local.timers.len(), 0);

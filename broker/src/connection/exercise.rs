@@ -294,6 +294,7 @@ impl Plant {
             limits: Limits::default(),
             disconnect_at_expiry: false,
             recheck_connect: false,
+            https: None,
         };
         let (_running, stopping) = watch::channel(false);
         let shared = Shared::start(config, &self.identity, self.provisioner.clone(), stopping).unwrap();

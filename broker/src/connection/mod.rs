@@ -12,15 +12,16 @@ mod will;
 
 use crate::backend::{Backend, BackendOptions};
 use crate::config::{Config, Limits};
+use crate::device_http::{Device, DeviceHttp};
 use crate::events::Lifecycle;
 use crate::figures::Figures;
 use crate::live::LiveSessions;
 use crate::server::ServerIdentity;
-use crate::tls::{self, HandshakeFailure, Peer, TlsStream};
+use crate::tls::{self, HandshakeFailure, Peer, Protocols, TlsStream};
 use crate::topic::TopicLimits;
 use codec::{Connect, ConnectRefused, Outbound, next_frame};
 use established::Established;
-use jitp_provisioner::Provisioner;
+use jitp_provisioner::{Answer, Provisioner};
 use mqtt_protocol_core::mqtt::packet::PacketType;
 use pipe::{ByteStream, Pipe};
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub limits: Limits,
     pub topics: TopicLimits,
     pub acceptor: TlsAcceptor,
+    pub http: Option<HttpDoor>,
     pub backend: Backend,
     pub provisioner: Provisioner,
     pub live: Arc<LiveSessions>,
@@ -46,6 +48,19 @@ pub(crate) struct Shared {
     pub handshakes: Semaphore,
     /// Becomes true when the broker stops: who is not past CONNACK by then is let go.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// Which listener a device came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Mqtt,
+    Http,
+}
+
+/// What HTTP needs beside MQTT.
+pub(crate) struct HttpDoor {
+    pub acceptor: TlsAcceptor,
+    pub http: Arc<dyn DeviceHttp>,
 }
 
 impl Shared {
@@ -59,11 +74,20 @@ impl Shared {
         stopping: watch::Receiver<bool>,
     ) -> std::io::Result<Arc<Self>> {
         let limits = config.limits_in_force();
-        let acceptor = tls::acceptor(identity)?;
+        let protocols = if config.https.is_some() { Protocols::MqttAndHttp } else { Protocols::Mqtt };
+        let acceptor = tls::acceptor(identity, protocols)?;
+        let http = match &config.https {
+            Some(https) => Some(HttpDoor {
+                acceptor: tls::acceptor(identity, Protocols::Http)?,
+                http: Arc::clone(&https.http),
+            }),
+            None => None,
+        };
         let backend = Backend::start(BackendOptions::new(&limits, config.profile));
         Ok(Arc::new(Self {
             topics: TopicLimits::from(&limits),
             acceptor,
+            http,
             lifecycle: Lifecycle::new(
                 backend.clone(),
                 Arc::clone(provisioner.clock()),
@@ -83,30 +107,42 @@ impl Shared {
 
 /// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not
 /// pay for it.
-pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream, source: SocketAddr) {
+pub(crate) async fn serve(shared: Arc<Shared>, door: Door, socket: TcpStream, source: SocketAddr) {
     let mut stopping = shared.stopping.clone();
-    let established = tokio::select! {
-        established = Box::pin(establish(shared, socket, source)) => established,
+    let begun = tokio::select! {
+        begun = Box::pin(begin(shared, door, socket, source)) => begun,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
-    if let Some(established) = established {
-        established.run().await;
+    match begun {
+        Some(Begun::Mqtt(established)) => established.run().await,
+        Some(Begun::Http(serving)) => serving.await,
+        None => {}
     }
 }
 
-/// From TCP to CONNACK. `None`: the connection is closed.
-async fn establish(
-    shared: Arc<Shared>,
-    socket: TcpStream,
-    source: SocketAddr,
-) -> Option<Box<Established<TlsStream>>> {
-    match shake_hands(&shared, socket).await {
-        Ok((stream, peer)) => greet(shared, stream, peer, source).await,
+/// What a connection has become.
+enum Begun {
+    Mqtt(Box<Established<TlsStream>>),
+    Http(Answer<'static, ()>),
+}
+
+/// From TCP to CONNACK, or to where HTTP begins. `None`: the connection is closed.
+async fn begin(shared: Arc<Shared>, door: Door, socket: TcpStream, source: SocketAddr) -> Option<Begun> {
+    let (stream, peer) = match shake_hands(&shared, door, socket).await {
+        Ok(shaken) => shaken,
         Err(failure) => {
             refusal::of_handshake(&shared, source, &failure);
-            None
+            return None;
         }
+    };
+    let by_name = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_HTTP_CERTIFICATE);
+    let http = shared.http.as_ref().filter(|_| by_name || door == Door::Http);
+    if let Some(http) = http.map(|door| Arc::clone(&door.http)) {
+        let stopping = shared.stopping.clone();
+        let device = Device::new(shared, peer, source);
+        return Some(Begun::Http(http.serve(Box::new(stream), device, stopping)));
     }
+    greet(shared, stream, peer, source).await.map(Begun::Mqtt)
 }
 
 /// From the handshake to CONNACK: MQTT begins.
@@ -122,7 +158,11 @@ async fn greet<S: ByteStream>(
 }
 
 /// The handshake, within its deadline. A client that says nothing takes no place from those that do.
-async fn shake_hands(shared: &Shared, socket: TcpStream) -> Result<(TlsStream, Peer), HandshakeFailure> {
+async fn shake_hands(
+    shared: &Shared,
+    door: Door,
+    socket: TcpStream,
+) -> Result<(TlsStream, Peer), HandshakeFailure> {
     let deadline = shared.limits.handshake_deadline;
     let shake = async {
         let mut first = [0];
@@ -130,11 +170,15 @@ async fn shake_hands(shared: &Shared, socket: TcpStream) -> Result<(TlsStream, P
             Ok(1) => {}
             _ => return Err(HandshakeFailure::nothing_said()),
         }
-        if let Some(failure) = HandshakeFailure::of_first_byte(first[0]) {
+        if let Some(failure) = HandshakeFailure::of_first_byte(first[0]).filter(|_| door == Door::Mqtt) {
             return Err(failure);
         }
         let _place = shared.handshakes.acquire().await;
-        tls::handshake(&shared.acceptor, socket).await
+        let acceptor = match (door, &shared.http) {
+            (Door::Http, Some(http)) => &http.acceptor,
+            _ => &shared.acceptor,
+        };
+        tls::handshake(acceptor, socket).await
     };
     timeout(deadline, shake).await.unwrap_or_else(|_| Err(HandshakeFailure::too_slow(deadline)))
 }

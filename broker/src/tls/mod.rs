@@ -20,11 +20,32 @@ use tokio_rustls::TlsAcceptor;
 
 /// The ALPN value of MQTT with a client certificate.
 const ALPN_MQTT_CERTIFICATE: &[u8] = b"x-amzn-mqtt-ca";
+/// That of HTTP with a client certificate.
+pub(crate) const ALPN_HTTP_CERTIFICATE: &[u8] = b"x-amzn-http-ca";
+
+/// What a listener speaks: the ALPN values that it accepts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Protocols {
+    Mqtt,
+    MqttAndHttp,
+    Http,
+}
+
+impl Protocols {
+    fn alpn(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Mqtt => &[ALPN_MQTT_CERTIFICATE],
+            Self::MqttAndHttp => &[ALPN_MQTT_CERTIFICATE, ALPN_HTTP_CERTIFICATE],
+            Self::Http => &[b"http/1.1", ALPN_HTTP_CERTIFICATE],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
 
 /// Builds the acceptor: TLS 1.2 and 1.3, a client certificate is mandatory, sessions resume by ticket.
 ///
 /// Fails with `InvalidInput` when the identity is not a certificate chain with its key.
-pub(crate) fn acceptor(identity: &ServerIdentity) -> io::Result<TlsAcceptor> {
+pub(crate) fn acceptor(identity: &ServerIdentity, protocols: Protocols) -> io::Result<TlsAcceptor> {
     let invalid = |what: &str, error: &dyn std::fmt::Display| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -48,7 +69,7 @@ pub(crate) fn acceptor(identity: &ServerIdentity) -> io::Result<TlsAcceptor> {
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|e| invalid("certificate and key", &e))?;
-    config.alpn_protocols = vec![ALPN_MQTT_CERTIFICATE.to_vec()];
+    config.alpn_protocols = protocols.alpn();
     config.ticketer = Ticketer::new().map_err(|e| invalid("session ticket key", &e))?;
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;

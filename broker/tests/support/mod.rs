@@ -94,6 +94,7 @@ impl World {
             limits: Limits::default(),
             disconnect_at_expiry: false,
             recheck_connect: false,
+            https: None,
         };
         configure(&mut config);
         let broker = start(&config, &server_ca, &provisioner).await;

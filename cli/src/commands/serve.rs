@@ -37,8 +37,9 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
 fn configuration(args: &Serve) -> anyhow::Result<Config> {
     let invalid = |error: anyhow::Error| InvalidInput(format!("{error:#}"));
     let mut config = Config::load(args.config.as_deref()).map_err(invalid)?;
-    let Serve { mqtt, api, api_tls, insecure_api, profile, account, region, hosts, .. } = args.clone();
+    let Serve { mqtt, https, api, api_tls, insecure_api, profile, account, region, hosts, .. } = args.clone();
     config.broker.listen = mqtt.unwrap_or(config.broker.listen);
+    config.https.listen = https.or(config.https.listen);
     config.api.listen = api.unwrap_or(config.api.listen);
     config.api.tls |= api_tls;
     config.api.insecure |= insecure_api;
@@ -137,7 +138,9 @@ impl Service {
     }
 
     pub fn ready_line(&self) -> String {
-        format!("ready mqtts={} api={}://{}", self.mqtt_address(), self.scheme, self.api_address())
+        let https =
+            self.broker.https_address().map(|address| format!(" https={address}")).unwrap_or_default();
+        format!("ready mqtts={} api={}://{}{https}", self.mqtt_address(), self.scheme, self.api_address())
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {

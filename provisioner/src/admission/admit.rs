@@ -46,6 +46,25 @@ impl Inner {
         }
     }
 
+    /// Decides whether a certificate that is known already is let in.
+    pub(crate) async fn authenticate(&self, presentation: &Presentation<'_>) -> Admission {
+        let visit = Visit::new(presentation, Instant::now());
+        let leaf = match leaf::parse(presentation) {
+            Ok(leaf) => leaf,
+            Err((id, cause)) => return self.refuse(visit.with_id(id), &cause, None),
+        };
+        match self.known(presentation, &leaf).await {
+            Ok(Some(principal)) => Admission::Admitted(principal),
+            Ok(None) => {
+                let message = "the certificate is not registered and ACTIVE, and only a connection over MQTT provisions \
+                               it: connect the device once, or register its certificate";
+                let cause = Cause::new(ReasonCode::CertificateNotRegistered, message);
+                self.refuse(visit.with_leaf(&leaf), &cause, None)
+            }
+            Err((cause, ca)) => self.refuse(visit.with_leaf(&leaf), &cause, ca),
+        }
+    }
+
     /// A certificate that may connect: two reads and no lock, whatever the number of devices. `None`: a run decides.
     async fn known(
         &self,

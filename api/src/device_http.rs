@@ -1,0 +1,141 @@
+//! HTTP of devices: `POST /topics/{topic}` on a stream whose certificate someone else has checked
+//! (`spec/mqtt-behaviour.md` section 7). What may be published is decided behind [`DevicePublish`].
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jitp_provisioner::{Answer, Publication, PublicationError};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use crate::call::{decode_query, percent_decode};
+use crate::error::ApiError;
+use crate::publication;
+use crate::server::stopped;
+use crate::service::read_body;
+
+/// A device that is connected.
+pub trait DevicePublish: Send + Sync + 'static {
+    /// Publishes as this device, if it may. `trace` is told the device, and finds the call in the log.
+    fn publish<'a>(
+        &'a self,
+        publication: Publication,
+        trace: &'a str,
+    ) -> Answer<'a, Result<(), PublicationError>>;
+}
+
+/// How much a device may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceLimits {
+    /// The largest payload, in bytes; a larger one is answered 413.
+    pub payload_bytes: usize,
+    /// The largest request line and headers, in bytes; larger ones are answered 431.
+    pub header_bytes: usize,
+    /// For the headers of a request to arrive, and for a connection to stay open without a request.
+    pub header_deadline: Duration,
+    /// From the end of a request's headers to the end of its body; then 408.
+    pub body_deadline: Duration,
+}
+
+/// Serves the requests of one device until it closes the stream, or, when `stopping` becomes true, the one under way.
+pub async fn serve_device(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    device: Arc<dyn DevicePublish>,
+    limits: DeviceLimits,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let router = Router::new().fallback(answer).with_state(Arc::new(Desk { device, limits }));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let router = router.clone();
+        async move {
+            let answered = router.oneshot(request.map(Body::new)).await;
+            Ok::<_, Infallible>(answered.unwrap_or_else(|never| match never {}))
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_deadline)
+            .max_buf_size(limits.header_bytes.max(8 * 1024))
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTPS connection of a device ended early");
+    }
+}
+
+/// What the requests of a device share.
+struct Desk {
+    device: Arc<dyn DevicePublish>,
+    limits: DeviceLimits,
+}
+
+async fn answer(State(desk): State<Arc<Desk>>, request: Request<Body>) -> Response<Body> {
+    let trace = uuid::Uuid::new_v4().to_string();
+    let (status, message) = match desk.take(request, &trace).await {
+        Ok(()) => (StatusCode::OK, "OK".to_owned()),
+        Err(refused) => {
+            tracing::debug!(traceId = trace, status = refused.0.as_u16(), "a device's request was refused");
+            refused
+        }
+    };
+    metrics::counter!("jitp_device_http_requests_total", "status" => status.as_u16().to_string())
+        .increment(1);
+    let mut response = Response::new(Body::from(json!({"message": message, "traceId": trace}).to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl Desk {
+    async fn take(&self, request: Request<Body>, trace: &str) -> Result<(), (StatusCode, String)> {
+        let (parts, body) = request.into_parts();
+        // Slashes of the topic may be encoded or not.
+        let topic = parts.uri.path().strip_prefix("/topics/").filter(|topic| !topic.is_empty());
+        let Some(topic) = topic else {
+            return Err((StatusCode::NOT_FOUND, "Not Found".into()));
+        };
+        if parts.method != Method::POST {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".into()));
+        }
+        let publication = async {
+            let malformed = || ApiError::invalid("topic", "expected UTF-8, percent-encoded");
+            let topic = percent_decode(topic, false).ok_or_else(malformed)?;
+            let query = decode_query(parts.uri.query().unwrap_or_default())?;
+            let most = self.limits.payload_bytes;
+            let too_large = || ApiError::payload_too_large(most);
+            let payload = read_body(body, most, self.limits.body_deadline, too_large).await?;
+            publication::read(topic, &query, &parts.headers, payload)
+        };
+        let publication =
+            publication.await.map_err(|error: ApiError| (error.status(), error.message().to_owned()))?;
+        self.device.publish(publication, trace).await.map_err(|error| match error {
+            // Why is for the broker's log, which has it under the trace id.
+            PublicationError::Forbidden(_) => (StatusCode::FORBIDDEN, "Forbidden".into()),
+            PublicationError::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable: try again".into())
+            }
+            error => {
+                let error = ApiError::from(error);
+                (error.status(), error.message().to_owned())
+            }
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Devices that publish over HTTPS with their certificate (`spec/mqtt-behaviour.md` section 7). The broker opens the TLS
+//! stream, knows the certificate and decides; HTTP itself is spoken by someone else.
+use crate::connection::Shared;
+use crate::enforcement::{Identity, log_refusal};
+use crate::publication;
+use crate::record::{Details, Event};
+use crate::tls::Peer;
+use jitp_provisioner::names::CertificateId;
+use jitp_provisioner::policies::{Action, Permissions};
+use jitp_provisioner::{Admission, Answer, ConnectContext, Presentation, Publication, PublicationError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// Speaks HTTP with devices.
+pub trait DeviceHttp: Send + Sync {
+    /// Serves the requests of one stream until it ends, or, when `stopping` becomes true, the one that is under way.
+    fn serve(
+        &self,
+        stream: DeviceStream,
+        device: Device,
+        stopping: watch::Receiver<bool>,
+    ) -> Answer<'static, ()>;
+}
+
+/// What a device says after the TLS handshake, decrypted.
+pub type DeviceStream = Box<dyn Bytes>;
+
+/// Bytes both ways.
+pub trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Bytes for S {}
+
+/// The other side of a TLS stream. It has proved that it holds the key of its certificate, and no more.
+pub struct Device {
+    shared: Arc<Shared>,
+    peer: Peer,
+    source: SocketAddr,
+}
+
+impl Device {
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, source: SocketAddr) -> Self {
+        Self { shared, peer, source }
+    }
+
+    /// Publishes as this device: its certificate must be known and may connect now, and its policies allow the message.
+    /// Answers when the message has been taken: for QoS 1 as PUBACK would. `trace` finds the call in the log.
+    pub async fn publish(&self, publication: Publication, trace: &str) -> Result<(), PublicationError> {
+        let message = publication::message(&self.shared, publication).inspect_err(|error| {
+            let details = Details { details: Some(error), ..Details::default() };
+            self.identity(self.certificate(), trace).failed(Event::PublishIn, details);
+        })?;
+        let (permissions, identity) = self.authenticate(trace).await?;
+        let retain = message.retain.then_some(Action::RetainPublish);
+        for action in [Some(Action::Publish), retain].into_iter().flatten() {
+            if !permissions.decide(action, &message.topic).is_allowed() {
+                log_refusal(&identity, &permissions, action, &message.topic);
+                self.shared.figures.requests_refused.increment(1);
+                let message = format!("no policy allows {} on {:?}", action.name(), message.topic);
+                return Err(PublicationError::Forbidden(message));
+            }
+        }
+        let (topic, retain) = (Arc::clone(&message.topic), Some(message.retain));
+        let published = publication::publish(&self.shared, message).await;
+        let details = Details { topic: Some(&topic), retain, ..Details::default() };
+        match &published {
+            Ok(()) => identity.succeeded(Event::PublishIn, details),
+            Err(error) => identity.failed(Event::PublishIn, Details { details: Some(error), ..details }),
+        }
+        published
+    }
+
+    /// Asked for each request: a certificate that is revoked meanwhile publishes no more.
+    async fn authenticate(&self, trace: &str) -> Result<(Permissions, Identity), PublicationError> {
+        let chain: Vec<&[u8]> = self.peer.chain.iter().map(|certificate| &**certificate).collect();
+        let presentation = Presentation {
+            chain: &chain,
+            leaf: Some(&self.peer.leaf),
+            client_id: "",
+            source: self.source,
+            server_name: self.peer.server_name.as_deref(),
+        };
+        let principal = match self.shared.provisioner.authenticate(&presentation).await {
+            Admission::Admitted(principal) => principal,
+            Admission::Refused(refusal) if refusal.retry => {
+                return Err(PublicationError::Unavailable(refusal.message));
+            }
+            Admission::Refused(refusal) => return Err(PublicationError::Forbidden(refusal.message)),
+        };
+        let context = ConnectContext {
+            client_id: "".into(),
+            source_ip: self.source.ip(),
+            server_name: self.peer.server_name.clone(),
+            persistent: false,
+            will_topic: None,
+        };
+        match self.shared.provisioner.permissions(&principal, &context).await {
+            Ok(granted) => Ok((granted.permissions, self.identity(principal.id(), trace))),
+            Err(error) => {
+                let message = format!("the policies could not be read: {error}");
+                let details = Details { details: Some(&message), ..Details::default() };
+                self.identity(principal.id(), trace).failed(Event::PublishIn, details);
+                Err(PublicationError::Unavailable(message))
+            }
+        }
+    }
+
+    fn certificate(&self) -> CertificateId {
+        self.peer.leaf.id()
+    }
+
+    fn identity(&self, certificate: CertificateId, trace: &str) -> Identity {
+        Identity { client_id: "".into(), certificate, source: self.source, trace: trace.into() }
+    }
+}

@@ -1,0 +1,32 @@
+//! HTTPS of devices: the API's HTTP over the broker's TLS streams. Neither knows the other.
+use jitp_api::{DeviceLimits, DevicePublish, serve_device};
+use jitp_broker::{Device, DeviceHttp, DeviceStream};
+use jitp_provisioner::{Answer, Publication, PublicationError};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Speaks HTTP with devices of the broker.
+pub struct HttpOverTls(pub DeviceLimits);
+
+impl DeviceHttp for HttpOverTls {
+    fn serve(
+        &self,
+        stream: DeviceStream,
+        device: Device,
+        stopping: watch::Receiver<bool>,
+    ) -> Answer<'static, ()> {
+        Box::pin(serve_device(stream, Arc::new(Connected(device)), self.0, stopping))
+    }
+}
+
+struct Connected(Device);
+
+impl DevicePublish for Connected {
+    fn publish<'a>(
+        &'a self,
+        publication: Publication,
+        trace: &'a str,
+    ) -> Answer<'a, Result<(), PublicationError>> {
+        Box::pin(self.0.publish(publication, trace))
+    }
+}
