@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::reply::Reply;
 
 /// Members of a request's query, headers or body that say what a call acts on, or how far.
-const INPUTS: [&str; 36] = [
+const INPUTS: [&str; 37] = [
     "allowAutoRegistration",
     "billingGroupArn",
     "billingGroupName",
@@ -22,6 +22,7 @@ const INPUTS: [&str; 36] = [
     "forceDelete",
     "inputFileBucket",
     "inputFileKey",
+    "lambdaFunctionArn",
     "newAutoRegistrationStatus",
     "newStatus",
     "parentGroupName",

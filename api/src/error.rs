@@ -2,6 +2,7 @@
 //! (`spec/control-plane.md` section 1).
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use jitp_provisioner::issuing::IssuingError;
 use jitp_provisioner::search::QueryError;
 use jitp_provisioner::{ANY_REGION, PublicationError, RegistryError, Right, Role};
 use serde::Serialize;
@@ -242,6 +243,19 @@ impl From<RegistryError> for ApiError {
             answer.resource = Some(Resource { id, arn });
         }
         answer
+    }
+}
+
+impl From<IssuingError> for ApiError {
+    fn from(error: IssuingError) -> Self {
+        match error {
+            IssuingError::Request(why) => Self::invalid("certificateSigningRequest", why),
+            IssuingError::Issuer(why) => {
+                tracing::error!(error = why, "no certificate could be issued");
+                Self::new("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE, why)
+            }
+            IssuingError::Registry(error) => error.into(),
+        }
     }
 }
 

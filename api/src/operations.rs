@@ -10,12 +10,14 @@ mod authorization;
 mod billing_groups;
 mod ca_budgets;
 mod ca_certificates;
+mod certificate_providers;
 mod certificate_transfers;
 mod certificates;
 mod data_plane;
 mod dynamic_thing_groups;
 mod endpoint;
 mod event_configurations;
+mod issuing;
 mod logging;
 mod policies;
 mod policy_attachments;
@@ -56,6 +58,8 @@ routes! {
     GET    Read       "/registrationcode" GetRegistrationCode ca_certificates::registration_code;
     DELETE Administer "/registrationcode" DeleteRegistrationCode ca_certificates::delete_registration_code;
 
+    POST   Operate    "/keys-and-certificate" CreateKeysAndCertificate issuing::create_keys_and_certificate;
+    POST   Operate    "/certificates" CreateCertificateFromCsr issuing::create_certificate_from_csr;
     POST   Operate    "/certificate/register" RegisterCertificate certificates::register;
     POST   Operate    "/certificate/register-no-ca" RegisterCertificateWithoutCA certificates::register_without_ca;
     GET    Read       "/certificates/{certificateId}" DescribeCertificate certificates::describe;
@@ -144,6 +148,14 @@ routes! {
     GET    Read       "/provisioning-templates/{templateName}/versions/{versionId}" DescribeProvisioningTemplateVersion template_versions::describe;
     DELETE Operate    "/provisioning-templates/{templateName}/versions/{versionId}" DeleteProvisioningTemplateVersion template_versions::delete;
     GET    Read       "/provisioning-templates/{templateName}/versions" ListProvisioningTemplateVersions template_versions::list;
+
+    POST   Operate    "/provisioning-templates/{templateName}/provisioning-claim" CreateProvisioningClaim issuing::create_provisioning_claim;
+
+    POST   Operate    "/certificate-providers/{certificateProviderName}" CreateCertificateProvider certificate_providers::create;
+    GET    Read       "/certificate-providers/{certificateProviderName}" DescribeCertificateProvider certificate_providers::describe;
+    PUT    Operate    "/certificate-providers/{certificateProviderName}" UpdateCertificateProvider certificate_providers::update;
+    DELETE Operate    "/certificate-providers/{certificateProviderName}" DeleteCertificateProvider certificate_providers::delete;
+    GET    Read       "/certificate-providers/" ListCertificateProviders certificate_providers::list;
 
     GET    Read       "/endpoint" DescribeEndpoint endpoint::describe;
     GET    Read       "/event-configurations" DescribeEventConfigurations event_configurations::describe;

@@ -8,6 +8,7 @@
 )]
 mod support;
 
+use jitp_provisioner::certs::{Attribute, KeyKind, KeyPair};
 use serde_json::{Value, json};
 use support::{
     Answer, Client, POLICY, ROLE, Server, authority, device, encode, jitp_template, register, steady,
@@ -363,5 +364,30 @@ async fn certificates_and_principals() {
         .clone();
     let path = format!("/certificates/{}", id.as_str().unwrap());
     story.call("DescribeCertificate without CA", "GET", &path, Value::Null).await;
+    insta::assert_snapshot!(story.told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issued_certificates() {
+    let server = Server::start().await;
+    let mut story = Story::of(&server);
+    let pair = KeyPair::generate(KeyKind::EcP256).unwrap();
+    let csr = pair.sign_request(&[(Attribute::CommonName, "pump-1".into())]).unwrap();
+    let request = json!({"certificateSigningRequest": csr});
+    let block = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    let broken = json!({"certificateSigningRequest": block});
+    story
+        .call("CreateKeysAndCertificate", "POST", "/keys-and-certificate?setAsActive=true", Value::Null)
+        .await;
+    story.call("CreateCertificateFromCsr", "POST", "/certificates", request).await;
+    story.call("CreateCertificateFromCsr of a broken one", "POST", "/certificates", broken).await;
+
+    let template = json!({
+        "templateName": "pumps", "templateBody": jitp_template(), "provisioningRoleArn": ROLE, "type": "FLEET_PROVISIONING",
+    });
+    server.client.ok("POST", "/provisioning-templates", template).await;
+    let claim = |name: &str| format!("/provisioning-templates/{name}/provisioning-claim");
+    story.call("CreateProvisioningClaim", "POST", &claim("pumps"), Value::Null).await;
+    story.call("CreateProvisioningClaim of no template", "POST", &claim("valves"), Value::Null).await;
     insta::assert_snapshot!(story.told());
 }

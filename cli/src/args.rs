@@ -53,13 +53,13 @@ pub enum Command {
     /// CA certificates: create, register, show, switch
     #[command(subcommand)]
     Ca(ca::Command),
-    /// Provisioning templates: check, create, show
+    /// Provisioning templates: check, create, show, claim
     #[command(subcommand)]
     Template(template::Command),
     /// Things: list, show
     #[command(subcommand)]
     Thing(thing::Command),
-    /// Device certificates: list, show, activate, deactivate, revoke
+    /// Device certificates: create, list, show, activate, deactivate, revoke
     #[command(subcommand)]
     Cert(cert::Command),
     /// Policies: create, list, show, attach, detach

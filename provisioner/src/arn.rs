@@ -17,9 +17,22 @@ pub enum ResourceKind {
     BillingGroup,
     Policy,
     ProvisioningTemplate,
+    CertificateProvider,
 }
 impl ResourceKind {
-    /// What stands before the slash.
+    /// All of them.
+    const ALL: [Self; 9] = [
+        Self::CaCertificate,
+        Self::Certificate,
+        Self::Thing,
+        Self::ThingType,
+        Self::ThingGroup,
+        Self::BillingGroup,
+        Self::Policy,
+        Self::ProvisioningTemplate,
+        Self::CertificateProvider,
+    ];
+    /// What stands before the name.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::CaCertificate => "cacert",
@@ -30,11 +43,19 @@ impl ResourceKind {
             Self::BillingGroup => "billinggroup",
             Self::Policy => "policy",
             Self::ProvisioningTemplate => "provisioningtemplate",
+            Self::CertificateProvider => "certificateprovider",
+        }
+    }
+    /// What stands between them.
+    const fn separator(self) -> char {
+        match self {
+            Self::CertificateProvider => ':',
+            _ => '/',
         }
     }
 }
 
-/// A parsed ARN: `arn:aws:iot:<region>:<account>:<kind>/<name>`.
+/// A parsed ARN: `arn:aws:iot:<region>:<account>:<kind>/<name>`; a certificate provider's has a colon for the slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct Arn {
@@ -53,7 +74,8 @@ pub struct ArnError {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:aws:iot:{}:{}:{}/{}", self.region, self.account, self.kind.prefix(), self.name)
+        let (kind, separator) = (self.kind.prefix(), self.kind.separator());
+        write!(f, "arn:aws:iot:{}:{}:{kind}{separator}{}", self.region, self.account, self.name)
     }
 }
 
@@ -65,18 +87,11 @@ impl std::str::FromStr for Arn {
         let mut next = || parts.next().ok_or_else(error);
         let (arn, partition, service) = (next()?, next()?, next()?);
         let (region, account, resource) = (next()?, next()?, next()?);
-        let (prefix, name) = resource.split_once('/').ok_or_else(error)?;
-        let kinds = [
-            ResourceKind::CaCertificate,
-            ResourceKind::Certificate,
-            ResourceKind::Thing,
-            ResourceKind::ThingType,
-            ResourceKind::ThingGroup,
-            ResourceKind::BillingGroup,
-            ResourceKind::Policy,
-            ResourceKind::ProvisioningTemplate,
-        ];
-        let kind = kinds.into_iter().find(|k| k.prefix() == prefix).ok_or_else(error)?;
+        let of_kind = |kind: ResourceKind| {
+            let name = resource.strip_prefix(kind.prefix())?.strip_prefix(kind.separator())?;
+            Some((kind, name))
+        };
+        let (kind, name) = ResourceKind::ALL.into_iter().find_map(of_kind).ok_or_else(error)?;
         if arn != "arn" || partition != "aws" || service != "iot" || name.is_empty() {
             return Err(error());
         }

@@ -5,54 +5,76 @@ pub use jitp_templates::{
     ThingTypeName,
 };
 
-/// The name of a provisioning template: 1 to 36 characters of `0-9A-Za-z_-`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TemplateName(std::sync::Arc<str>);
+macro_rules! names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $what:literal, $most:literal, $rule:literal, $legal:expr;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(std::sync::Arc<str>);
 
-impl TemplateName {
-    /// Checks the text.
-    pub fn new(text: &str) -> Result<Self, NameError> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if (1..=36).contains(&text.len()) && text.chars().all(legal) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError {
-                what: "template name",
-                value: text.chars().take(200).collect(),
-                fault: match text.chars().find(|c| !legal(*c)) {
-                    Some(c) => format!("contains {c:?}"),
-                    None if text.is_empty() => "is empty".into(),
-                    None => format!("has {} characters", text.len()),
-                },
-                rule: "1 to 36 characters of 0-9 A-Z a-z _ -",
-            })
+        impl $name {
+            /// Checks the text.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                check($what, $most, $rule, $legal, text)?;
+                Ok(Self(text.into()))
+            }
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(&text)
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.to_string()
+            }
+        }
+    )+};
 }
-impl std::fmt::Display for TemplateName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+
+names! {
+    /// The name of a provisioning template: 1 to 36 characters of `0-9A-Za-z_-`.
+    TemplateName = "template name", 36, "1 to 36 characters of 0-9 A-Z a-z _ -",
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    /// The name of a certificate provider: 1 to 128 characters of `0-9A-Za-z_=,@-`.
+    CertificateProviderName = "certificate provider name", 128, "1 to 128 characters of 0-9 A-Z a-z _ = , @ -",
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '=' | ',' | '@' | '-');
 }
-impl TryFrom<String> for TemplateName {
-    type Error = NameError;
-    fn try_from(text: String) -> Result<Self, NameError> {
-        Self::new(&text)
+
+fn check(
+    what: &'static str,
+    most: usize,
+    rule: &'static str,
+    legal: impl Fn(char) -> bool,
+    text: &str,
+) -> Result<(), NameError> {
+    if (1..=most).contains(&text.len()) && text.chars().all(&legal) {
+        return Ok(());
     }
-}
-impl std::str::FromStr for TemplateName {
-    type Err = NameError;
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        Self::new(text)
-    }
-}
-impl From<TemplateName> for String {
-    fn from(name: TemplateName) -> String {
-        name.0.to_string()
-    }
+    Err(NameError {
+        what,
+        value: text.chars().take(200).collect(),
+        fault: match text.chars().find(|c| !legal(*c)) {
+            Some(c) => format!("contains {c:?}"),
+            None if text.is_empty() => "is empty".into(),
+            None => format!("has {} characters", text.len()),
+        },
+        rule,
+    })
 }

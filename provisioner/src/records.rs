@@ -1,8 +1,8 @@
 //! What the registry stores, each with a format version that is read strictly.
 use crate::clock::Timestamp;
 use crate::names::{
-    AttributeName, AttributeValue, BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName,
-    ThingName, ThingTypeName,
+    AttributeName, AttributeValue, BillingGroupName, CertificateId, CertificateProviderName, PolicyName,
+    TemplateName, ThingGroupName, ThingName, ThingTypeName,
 };
 pub use jitp_templates::PrincipalType;
 use std::collections::BTreeMap;
@@ -255,6 +255,22 @@ pub struct TemplateVersionRecord {
     pub version: u32,
     pub body: String,
     pub created_at: Timestamp,
+}
+/// The program that signs what devices ask for with a signing request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct CertificateProviderRecord {
+    pub name: CertificateProviderName,
+    /// Which program.
+    pub function_arn: String,
+    /// Of the call that created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 /// What a policy can be attached to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -4,11 +4,12 @@ mod certificate;
 
 use crate::error::{RegistryError, ResourceKindName};
 use crate::names::{
-    BillingGroupName, CertificateId, PolicyName, TemplateName, ThingGroupName, ThingName, ThingTypeName,
+    BillingGroupName, CertificateId, CertificateProviderName, PolicyName, TemplateName, ThingGroupName,
+    ThingName, ThingTypeName,
 };
 use crate::records::{
-    BillingGroupRecord, CaCertificateRecord, PolicyRecord, PolicyVersionRecord, TemplateRecord,
-    TemplateVersionRecord, ThingGroupRecord, ThingRecord, ThingTypeRecord,
+    BillingGroupRecord, CaCertificateRecord, CertificateProviderRecord, PolicyRecord, PolicyVersionRecord,
+    TemplateRecord, TemplateVersionRecord, ThingGroupRecord, ThingRecord, ThingTypeRecord,
 };
 use crate::store::{Key, StoreError, Table};
 use serde::Serialize;
@@ -184,6 +185,7 @@ stored_by_name! {
     BillingGroupRecord, BillingGroups, "billing group", BillingGroupName;
     PolicyRecord, Policies, "policy", PolicyName;
     TemplateRecord, Templates, "provisioning template", TemplateName;
+    CertificateProviderRecord, CertificateProviders, "certificate provider", CertificateProviderName;
 }
 stored_by_version! {
     PolicyVersionRecord, PolicyVersions, "policy version", PolicyName, policy;

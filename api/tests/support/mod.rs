@@ -226,7 +226,7 @@ pub fn steady(value: &Value) -> Value {
             .map(|(name, value)| {
                 let value = match name.as_str() {
                     "notBefore" | "notAfter" => json!("[time]"),
-                    _ if name.ends_with("Date") => {
+                    _ if name.ends_with("Date") || name == "expiration" => {
                         let at = value.as_f64().expect("epoch seconds");
                         assert!((1.7e9..1.0e10).contains(&at), "{name} is in seconds: {at}");
                         json!("[time]")

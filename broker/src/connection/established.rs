@@ -54,15 +54,19 @@ pub(super) struct Established<S> {
     incomplete: Option<Instant>,
 }
 
-/// When a connection ends because its certificate expires.
+/// When a connection ends because its certificate, or its claim, expires.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expiry(Instant);
 
 impl Expiry {
     pub(super) fn of(certificate: &Certificate, now: Timestamp) -> Self {
+        Self::after(certificate.validity().not_after, now)
+    }
+    /// After a second, counted since the Unix epoch.
+    pub(super) fn after(last: i64, now: Timestamp) -> Self {
         /// Timers end somewhere; a connection of ten years is looked at again then.
         const FAR: u64 = 10 * 365 * 24 * 3600;
-        let left = certificate.validity().not_after.saturating_sub(now.unix_seconds());
+        let left = last.saturating_sub(now.unix_seconds());
         let seconds = u64::try_from(left).unwrap_or(0).saturating_add(1).min(FAR);
         Self(Instant::now() + Duration::from_secs(seconds))
     }

@@ -98,6 +98,15 @@ impl<'a> Opening<'a> {
         Self { shared, peer, connect, client_id, assigned, source, trace }
     }
 
+    /// When the connection ends by itself: one of a provisioning claim always does.
+    fn expiry(&self, principal: &Principal) -> Option<Expiry> {
+        let now = self.shared.provisioner.clock().now();
+        match &principal.claim {
+            Some(claim) => Some(Expiry::after(claim.closes_at.unix_seconds(), now)),
+            None => self.shared.config.disconnect_at_expiry.then(|| Expiry::of(&principal.certificate, now)),
+        }
+    }
+
     async fn run(self, out: &mut Outbound) -> Result<Prepared, Refused> {
         self.check_will()?;
         let (principal, identity) = self.admit().await?;
@@ -111,11 +120,7 @@ impl<'a> Opening<'a> {
         let presence = Presence::new(&identity, thing);
         self.authorize(&granted.permissions, &identity, &principal, &presence)?;
 
-        let expiry = self
-            .shared
-            .config
-            .disconnect_at_expiry
-            .then(|| Expiry::of(&principal.certificate, self.shared.provisioner.clock().now()));
+        let expiry = self.expiry(&principal);
         let request = self.request(&identity, &principal, &context);
         let (permissions, registration) = self.shared.live.enter(principal, context, granted);
         let keep_alive = self.keep_alive();

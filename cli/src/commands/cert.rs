@@ -1,5 +1,5 @@
 //! `jitp cert`: the certificates of devices.
-use super::{connect, status};
+use super::{connect, issue, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::exit::Exit;
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Have the broker issue one, with a new key or for a signing request
+    Create(issue::Certificate),
     /// List certificates
     List {
         /// Only those that this CA signed
@@ -37,6 +39,7 @@ pub struct One {
 
 pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Create(args) => issue::certificate(global, &args).await,
         Command::List { ca, target } => list(global, &connect(global, &target)?, ca.as_deref()).await,
         Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
         Command::Activate(one) => switch(global, &one, "ACTIVE").await,

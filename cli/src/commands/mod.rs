@@ -8,6 +8,7 @@ pub mod device;
 pub mod export;
 pub mod generate;
 pub mod import;
+mod issue;
 pub mod key;
 pub mod policy;
 pub mod serve;

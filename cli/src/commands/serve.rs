@@ -25,6 +25,7 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
     let beginning = Beginning { seed: args.seed, allow_reset: args.allow_reset };
     let service = Service::start(&DataDir::open(&global.data_dir)?, &config, &beginning).await?;
     output::line(&service.ready_line())?;
+    service.provisioner.prepare_keys();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -1,5 +1,5 @@
 //! `jitp template`: what a first connection brings about.
-use super::{connect, read};
+use super::{connect, issue, read};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::exit::{Exit, InvalidInput};
@@ -37,6 +37,8 @@ pub enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Get a short-lived certificate for a device that shall be provisioned by a template
+    Claim(issue::Claim),
     /// List templates
     List {
         #[command(flatten)]
@@ -72,6 +74,7 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
                 output::text(&format!("{}\n", member(&reply, "templateArn")))
             }
         }
+        Command::Claim(args) => issue::claim(global, &args).await,
         Command::List { target } => list(global, &connect(global, &target)?).await,
         Command::Show { name, target } => show(global, &connect(global, &target)?, &name).await,
     }

@@ -1,9 +1,10 @@
 //! Can this program read a row?
 use super::line::Row;
+use crate::issuing::ProvisioningClaim;
 use crate::records::{
-    BillingGroupRecord, CaCertificateRecord, CertificateRecord, EventConfigurations, PolicyRecord,
-    PolicyVersionRecord, TemplateRecord, TemplateVersionRecord, ThingGroupRecord, ThingRecord,
-    ThingTypeRecord,
+    BillingGroupRecord, CaCertificateRecord, CertificateProviderRecord, CertificateRecord,
+    EventConfigurations, PolicyRecord, PolicyVersionRecord, TemplateRecord, TemplateVersionRecord,
+    ThingGroupRecord, ThingRecord, ThingTypeRecord,
 };
 use crate::store::{StoreError, Table};
 use crate::stored::{Stored, decode};
@@ -23,6 +24,8 @@ pub(super) fn check(row: &Row) -> Result<(), StoreError> {
         Table::TemplateVersions => record::<TemplateVersionRecord>(row),
         Table::Certificates => record::<CertificateRecord>(row),
         Table::CaCertificates => record::<CaCertificateRecord>(row),
+        Table::CertificateProviders => record::<CertificateProviderRecord>(row),
+        Table::Claims => record::<ProvisioningClaim>(row),
         Table::Settings if row.key == b"event-configurations" => {
             decode::<EventConfigurations>(row.table, &row.key, &row.value).map(|_| ())
         }

@@ -5,6 +5,7 @@
 mod attributes;
 pub(crate) mod billing_groups;
 pub(crate) mod ca_certificates;
+pub(crate) mod certificate_providers;
 pub(crate) mod certificates;
 mod description;
 pub(crate) mod dynamic_groups;
@@ -27,6 +28,7 @@ pub(crate) mod things;
 
 pub(crate) use attributes::{Attributes, updated as updated_attributes};
 pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
+pub use certificate_providers::CreateCertificateProvider;
 pub use certificates::RegisterCertificate;
 pub use page::{Page, PageRequest};
 pub use search::FoundThing;

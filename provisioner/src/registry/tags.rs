@@ -3,7 +3,8 @@ use super::{Registry, Result};
 use crate::arn::{Arn, ResourceKind};
 use crate::error::RegistryError;
 use crate::records::{
-    BillingGroupRecord, CaCertificateRecord, PolicyRecord, TemplateRecord, ThingGroupRecord, ThingTypeRecord,
+    BillingGroupRecord, CaCertificateRecord, CertificateProviderRecord, PolicyRecord, TemplateRecord,
+    ThingGroupRecord, ThingTypeRecord,
 };
 use crate::stored::Stored;
 use crate::transact::transact;
@@ -85,6 +86,7 @@ macro_rules! tagged {
 tagged!(
     BillingGroupRecord,
     CaCertificateRecord,
+    CertificateProviderRecord,
     PolicyRecord,
     TemplateRecord,
     ThingGroupRecord,
@@ -96,13 +98,14 @@ async fn edit(tx: &mut Tx, arn: &Arn, change: Option<&Edit>) -> Result<Tags> {
     match arn.kind {
         ResourceKind::BillingGroup => edit_record::<BillingGroupRecord>(tx, arn, change).await,
         ResourceKind::CaCertificate => edit_record::<CaCertificateRecord>(tx, arn, change).await,
+        ResourceKind::CertificateProvider => edit_record::<CertificateProviderRecord>(tx, arn, change).await,
         ResourceKind::Policy => edit_record::<PolicyRecord>(tx, arn, change).await,
         ResourceKind::ProvisioningTemplate => edit_record::<TemplateRecord>(tx, arn, change).await,
         ResourceKind::ThingGroup => edit_record::<ThingGroupRecord>(tx, arn, change).await,
         ResourceKind::ThingType => edit_record::<ThingTypeRecord>(tx, arn, change).await,
         ResourceKind::Thing | ResourceKind::Certificate => Err(RegistryError::InvalidRequest(format!(
-            "{arn} cannot have tags: CA certificates, policies, provisioning templates, thing types, thing groups and \
-             billing groups can"
+            "{arn} cannot have tags: CA certificates, certificate providers, policies, provisioning templates, thing types, \
+             thing groups and billing groups can"
         ))),
     }
 }

@@ -44,6 +44,8 @@ tables! {
     /// certificate id of a provisioning claim → record.
     Claims = "claims",
     /// name → record.
+    CertificateProviders = "certificate-providers",
+    /// name → record.
     Things = "things",
     /// thing type, thing → nothing.
     ThingsByType = "things-by-type",
