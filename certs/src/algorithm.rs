@@ -153,6 +153,10 @@ impl PublicKeyKind {
 }
 
 impl SignatureAlgorithm {
+    /// Made with an EC key?
+    pub(crate) const fn is_ecdsa(self) -> bool {
+        matches!(self, Self::EcdsaSha256 | Self::EcdsaSha384 | Self::EcdsaSha512)
+    }
     /// The signature's kind, and for a refused one why.
     pub(crate) fn read(identifier: &AlgorithmIdentifier<'_>) -> (Self, Option<String>) {
         let refused = |name: &str| {

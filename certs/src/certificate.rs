@@ -3,7 +3,7 @@ use crate::algorithm::PublicKeyKind;
 use crate::alternative_name;
 use crate::der::header_length;
 use crate::extensions::{Claim, Extensions};
-use crate::id::{hex, sha256};
+use crate::id::hex;
 use crate::pem;
 use crate::{
     AlternativeName, CertificateError, CertificateErrorKind, CertificateId, DistinguishedName, IssuerError,
@@ -41,7 +41,6 @@ struct Parsed {
     public_key_bits: Range<usize>,
     signature: Range<usize>,
     // Computed, or read, when first asked for.
-    signed_part_digest: OnceLock<[u8; 32]>,
     subject_alternative_names: OnceLock<Vec<AlternativeName>>,
     issuer_alternative_names: OnceLock<Vec<AlternativeName>>,
     /// The key made ready for the kind of signature that was verified first: a CA signs with one kind.
@@ -133,13 +132,6 @@ impl Certificate {
     /// The certificate id.
     pub fn id(&self) -> CertificateId {
         self.inner.id
-    }
-    /// SHA-256 of the part that the signature covers.
-    ///
-    /// Who holds a certificate cannot change this, but can change the id: of an ECDSA signature `(r, s)`
-    /// the twin `(r, n - s)` verifies as well, and gives the same certificate another id.
-    pub fn signed_part_digest(&self) -> [u8; 32] {
-        *self.inner.signed_part_digest.get_or_init(|| sha256(self.to_be_signed()))
     }
     /// Subject.
     pub fn subject(&self) -> &DistinguishedName {
@@ -233,6 +225,12 @@ impl Certificate {
     pub(crate) fn to_be_signed(&self) -> &[u8] {
         self.part(&self.inner.to_be_signed)
     }
+    /// The algorithm identifier beside the signature.
+    pub(crate) fn outer_algorithm(&self) -> &[u8] {
+        let Parsed { to_be_signed, signature, .. } = &*self.inner;
+        let bit_string = 1 + header_length(signature.len() + 1);
+        self.part(&(to_be_signed.end..signature.start.saturating_sub(bit_string)))
+    }
     pub(crate) fn signature(&self) -> &[u8] {
         self.part(&self.inner.signature)
     }
@@ -324,7 +322,6 @@ impl Parsed {
             public_key_bits: range(&tbs.subject_pki.subject_public_key.data, "public key")?,
             to_be_signed,
             signature,
-            signed_part_digest: OnceLock::new(),
             subject_alternative_names: OnceLock::new(),
             issuer_alternative_names: OnceLock::new(),
             verifier: OnceLock::new(),

@@ -19,6 +19,7 @@ mod name;
 mod pem;
 mod private_key;
 mod to_be_signed;
+mod twin;
 mod validity;
 
 pub use algorithm::{KeyAlgorithm, SignatureAlgorithm};

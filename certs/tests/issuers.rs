@@ -91,11 +91,25 @@ fn a_changed_certificate_does_not_verify() {
 }
 
 #[test]
-fn the_twin_of_an_ecdsa_signature_changes_the_id_but_not_the_signed_part() {
-    let leaf = certificate("device-v1");
+fn the_twin_of_an_ecdsa_signature_verifies_and_each_knows_the_other() {
+    let (leaf, ca) = (certificate("device-v1"), certificate("ca"));
     let twin = Certificate::from_der(&twin::with_twin_signature(leaf.der())).unwrap();
-    assert_eq!(issued_by(&twin, &certificate("ca")), Ok(()), "the twin is a valid signature");
-    assert_ne!(twin.id(), leaf.id());
-    assert_eq!(twin.signed_part_digest(), leaf.signed_part_digest());
-    assert_ne!(certificate("device-v3").signed_part_digest(), leaf.signed_part_digest());
+    assert_eq!(issued_by(&twin, &ca), Ok(()), "the twin is a valid signature");
+    assert_eq!(leaf.twin(ca.key_algorithm()), Some(twin.id()));
+    assert_eq!(twin.twin(ca.key_algorithm()), Some(leaf.id()));
+}
+
+#[test]
+fn signatures_of_every_curve_have_a_twin_and_others_none() {
+    for (leaf, ca) in [("P-256-sha384", "ca"), ("P-384-sha256", "ca-P-384"), ("P-521-sha512", "ca-P-521")] {
+        let (leaf, ca) = (certificate(&format!("device-{leaf}")), certificate(ca));
+        assert!(leaf.twin(ca.key_algorithm()).is_some_and(|twin| twin != leaf.id()));
+        assert_eq!(leaf.twin(certificate("ca-rsa").key_algorithm()), None, "another kind of key");
+    }
+    for leaf in ["rsa-sha256", "pss-sha512"] {
+        let leaf = certificate(&format!("device-{leaf}"));
+        for ca in ["ca", "ca-P-384", "ca-P-521", "ca-rsa"] {
+            assert_eq!(leaf.twin(certificate(ca).key_algorithm()), None);
+        }
+    }
 }

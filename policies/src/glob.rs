@@ -7,7 +7,11 @@
 //! with such a `?`, at most text times pattern. There is no recursion, and nothing is allocated.
 use crate::Scope;
 use memchr::{memchr, memmem, memrchr};
+use smallvec::{SmallVec, smallvec};
 use std::fmt::{self, Write as _};
+
+/// Places in a pattern: mostly there is one.
+pub(crate) type Offsets = SmallVec<[usize; 4]>;
 
 /// Stands for `*`.
 const ANY: u8 = 0xFF;
@@ -77,18 +81,19 @@ impl Pattern {
     ///
     /// At most one offset more than `prefix` has characters, because what stands before the last `*` that was
     /// reached can be matched by that `*` as well.
-    pub(crate) fn offsets_after(&self, prefix: &str) -> Vec<usize> {
+    pub(crate) fn offsets_after(&self, prefix: &str) -> Offsets {
         let literal = literal_prefix(&self.0);
         if literal.len() >= prefix.len() {
-            return if literal.starts_with(prefix.as_bytes()) { vec![prefix.len()] } else { Vec::new() };
+            let follows = literal.starts_with(prefix.as_bytes());
+            return follows.then_some(prefix.len()).into_iter().collect();
         }
         let Some(rest) = std::str::from_utf8(literal).ok().and_then(|literal| prefix.strip_prefix(literal))
         else {
-            return Vec::new();
+            return Offsets::new();
         };
-        let mut offsets = vec![literal.len()];
+        let mut offsets = smallvec![literal.len()];
         for character in rest.chars() {
-            let mut next = Vec::with_capacity(offsets.len() + 1);
+            let mut next = Offsets::with_capacity(offsets.len() + 1);
             for offset in offsets {
                 self.step(offset, character, &mut next);
             }
@@ -99,7 +104,7 @@ impl Pattern {
     }
 
     /// Adds where the pattern can stand after `character`, when it stands at `offset` now.
-    fn step(&self, mut offset: usize, character: char, next: &mut Vec<usize>) {
+    fn step(&self, mut offset: usize, character: char, next: &mut Offsets) {
         let mut buffer = [0; 4];
         let literal = character.encode_utf8(&mut buffer).as_bytes();
         while self.0.get(offset) == Some(&ANY) {
@@ -114,7 +119,7 @@ impl Pattern {
         }
     }
 
-    fn keep_from_last_any(&self, offsets: &mut Vec<usize>) {
+    fn keep_from_last_any(&self, offsets: &mut Offsets) {
         offsets.sort_unstable();
         offsets.dedup();
         if let Some(last) = offsets.iter().rposition(|offset| self.0.get(*offset) == Some(&ANY)) {

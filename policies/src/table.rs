@@ -2,6 +2,7 @@
 use crate::Action;
 use crate::action::ActionSet;
 use crate::glob::{self, Pattern};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Patterns for the names of one kind of resource, sorted by what stands before their first wildcard.
@@ -125,7 +126,7 @@ impl Builder {
         resource_prefix: &str,
         target: Target,
     ) -> bool {
-        let mut ranges = Vec::new();
+        let mut ranges = SmallVec::<[_; 4]>::new();
         for pattern in patterns {
             let offsets = pattern.offsets_after(resource_prefix);
             let Some(first) = offsets.first() else { continue };
@@ -134,7 +135,7 @@ impl Builder {
             ranges.extend(offsets.iter().map(|offset| start + (offset - first)..self.text.len()));
         }
         if inverted {
-            self.exceptions.push(Exception { patterns: ranges.into(), target });
+            self.exceptions.push(Exception { patterns: ranges.into_boxed_slice(), target });
             return true;
         }
         let applies = !ranges.is_empty();

@@ -196,6 +196,32 @@ impl Tx {
             table.name()
         )))
     }
+    /// The same of rows that no store has without their owner: they are written after it, and deleted before it. So there
+    /// is nothing to look for where the owner was looked for and did not exist.
+    pub(crate) async fn rows_of<R: Stored>(
+        &mut self,
+        owner: &R::Id,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<Vec<(Key, Vec<u8>)>> {
+        self.none_without::<R>(owner, table, prefix);
+        self.rows(table, prefix).await
+    }
+    /// [`Self::any_row`] of rows as in [`Self::rows_of`].
+    pub(crate) async fn any_row_of<R: Stored>(
+        &mut self,
+        owner: &R::Id,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<Option<(Key, Vec<u8>)>> {
+        self.none_without::<R>(owner, table, prefix);
+        self.any_row(table, prefix).await
+    }
+    fn none_without<R: Stored>(&mut self, owner: &R::Id, table: Table, prefix: &[u8]) {
+        if let Some(None) = self.reads.get(&(R::TABLE, R::key_of(owner))) {
+            self.prefixes.entry((table, prefix.to_vec())).or_default();
+        }
+    }
     /// The first rows with this prefix, and whether these are all. If they are, nothing may be added, written or deleted
     /// there until the commit; if not, these rows must stay as they are.
     pub(crate) async fn first_rows(

@@ -127,16 +127,7 @@ impl Run<'_> {
         let Some(record) = record else {
             let candidates = self.inner.cas.with_subject(tx, self.leaf.issuer()).await?;
             let ca = choose(self.leaf, &candidates, &self.visit.sent, now)?;
-            if let Some(twin) = certificates::twin(tx, self.leaf).await? {
-                let message = format!(
-                    "the certificate is {twin} with another value of its signature: someone has altered it, and the \
-                     status of {twin} is what counts"
-                );
-                return Err(Halt::from((
-                    Cause::new(ReasonCode::CertificateAltered, message),
-                    ca.record.certificate_id,
-                )));
-            }
+            self.twin(tx, ca).await.map_err(|cause| (cause, ca.record.certificate_id))?;
             may_register(ca, now).map_err(|cause| (cause, ca.record.certificate_id))?;
             return Ok(Issuer::Found { ca: ca.clone(), is_new: true });
         };
@@ -156,6 +147,17 @@ impl Run<'_> {
         })?;
         may_register(&ca, now).map_err(|cause| (cause, id))?;
         Ok(Issuer::Found { ca, is_new: false })
+    }
+
+    /// Nobody else's certificate in disguise.
+    async fn twin(&self, tx: &mut Tx, ca: &RegisteredCa) -> Result<(), Cause> {
+        let key = ca.certificate.key_algorithm();
+        let Some(twin) = certificates::twin(tx, self.leaf, Some(key)).await? else { return Ok(()) };
+        let message = format!(
+            "the certificate is {twin} with another value of its signature: someone has altered it, and the status of \
+             {twin} is what counts"
+        );
+        Err(Cause::new(ReasonCode::CertificateAltered, message))
     }
 
     fn server_name(&self, ca: &RegisteredCa) -> Result<(), Cause> {
@@ -284,6 +286,9 @@ impl Run<'_> {
         let mut tx = self.inner.registry.begin();
         let last_error = Some(format!("{}: {}", cause.reason, cause.message));
         let known = tx.get::<CertificateRecord>(&self.leaf.id()).await?;
+        if known.is_none() && self.twin(&mut tx, ca).await.is_err() {
+            return Err(Halt::Again);
+        }
         let pending = self.insert(&mut tx, ca, known.is_none()).await?;
         if pending.status != CertificateStatus::PendingActivation {
             // Somebody has decided about it meanwhile: look again.

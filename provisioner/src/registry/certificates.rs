@@ -13,7 +13,7 @@ use crate::store::{Key, Table};
 use crate::stored::Stored;
 use crate::transact::transact;
 use crate::tx::Tx;
-use jitp_certs::{Certificate, issued_by};
+use jitp_certs::{Certificate, KeyAlgorithm, issued_by};
 
 /// RegisterCertificate, and without `of_ca` RegisterCertificateWithoutCA.
 #[derive(Debug, Clone)]
@@ -52,6 +52,11 @@ pub(crate) async fn register(tx: &mut Tx, request: &RegisterCertificate) -> Resu
             arn: tx.arn(ResourceKind::Certificate, &id.to_string()).to_string(),
             hint: ": it is registered or provisioned".into(),
         });
+    }
+    if let Some(twin) = twin(tx, &certificate, None).await? {
+        return Err(RegistryError::CertificateConflict(format!(
+            "certificate {id} is certificate {twin} with another value of its signature: use that one"
+        )));
     }
     insert(tx, &certificate, Origin::from(ca.as_ref()), request.status).await
 }
@@ -125,16 +130,21 @@ pub(crate) async fn insert_pending(
     Ok(record)
 }
 
-/// Another registered certificate with the same signed part: this one with another value of its signature, under another
-/// id. ECDSA has two valid signatures for each; whoever holds a certificate can compute the other.
-pub(crate) async fn twin(tx: &mut Tx, certificate: &Certificate) -> Result<Option<CertificateId>> {
-    let Some(row) = tx.row(Table::CertificatesBySignedPart, &certificate.signed_part_digest()).await? else {
-        return Ok(None);
-    };
-    let bytes = <[u8; 32]>::try_from(row).map_err(|_| {
-        RegistryError::Internal(format!("the index of certificate {} is damaged", certificate.id()))
-    })?;
-    Ok(Some(CertificateId::from_bytes(bytes)).filter(|id| *id != certificate.id()))
+/// Another registered certificate that is this one with the other value of its ECDSA signature, and so under another id.
+/// `issuer`: the kind of the CA's key; if nobody knows, every kind is tried.
+pub(crate) async fn twin(
+    tx: &mut Tx,
+    certificate: &Certificate,
+    issuer: Option<KeyAlgorithm>,
+) -> Result<Option<CertificateId>> {
+    const CURVES: [KeyAlgorithm; 3] = [KeyAlgorithm::EcP256, KeyAlgorithm::EcP384, KeyAlgorithm::EcP521];
+    let issuers = issuer.as_ref().map_or(&CURVES[..], std::slice::from_ref);
+    for twin in issuers.iter().filter_map(|issuer| certificate.twin(*issuer)) {
+        if tx.exists::<CertificateRecord>(&twin).await? {
+            return Ok(Some(twin));
+        }
+    }
+    Ok(None)
 }
 
 /// A certificate that this broker has issued, which needs no registered CA.
@@ -172,11 +182,6 @@ async fn insert(
     status: CertificateStatus,
 ) -> Result<CertificateRecord> {
     let id = certificate.id();
-    if let Some(twin) = twin(tx, certificate).await? {
-        return Err(RegistryError::CertificateConflict(format!(
-            "certificate {id} is certificate {twin} with another value of its signature: use that one"
-        )));
-    }
     let record = CertificateRecord {
         certificate_id: id,
         der: certificate.der().into(),
@@ -190,8 +195,6 @@ async fn insert(
         last_error: None,
     };
     tx.put(&record)?;
-    let signed_part = certificate.signed_part_digest().to_vec();
-    tx.put_row(Table::CertificatesBySignedPart, signed_part, id.as_bytes().to_vec());
     if let Some(ca) = origin.ca {
         tx.put_row(Table::CertificatesByCa, by_ca_key(ca, id), Vec::new());
     }
@@ -291,9 +294,6 @@ pub(crate) async fn delete(tx: &mut Tx, id: CertificateId, force: bool) -> Resul
         policy_attachments::detach(tx, &policy, &target).await?;
     }
     tx.delete::<CertificateRecord>(&id);
-    let certificate = Certificate::from_der(&record.der)
-        .map_err(|e| RegistryError::Internal(format!("the stored certificate {id} cannot be read: {e}")))?;
-    tx.delete_row(Table::CertificatesBySignedPart, certificate.signed_part_digest().to_vec());
     if let Some(ca) = record.ca_certificate_id {
         tx.delete_row(Table::CertificatesByCa, by_ca_key(ca, id));
     }

@@ -57,10 +57,14 @@ pub(crate) async fn detach(tx: &mut Tx, policy: &PolicyName, target: &PolicyTarg
 /// The policies attached to a target, by name.
 pub(crate) async fn policies_of(tx: &mut Tx, target: &PolicyTarget) -> Result<Vec<PolicyName>> {
     let prefix = target_prefix(target);
-    let rows = tx.rows(Table::PoliciesOfTarget, &prefix).await?;
+    let table = Table::PoliciesOfTarget;
+    let rows = match target {
+        PolicyTarget::Certificate(id) => tx.rows_of::<CertificateRecord>(id, table, &prefix).await?,
+        PolicyTarget::ThingGroup(name) => tx.rows_of::<ThingGroupRecord>(name, table, &prefix).await?,
+    };
     rows.iter()
         .map(|(key, _)| {
-            name_in_key(Table::PoliciesOfTarget, key.strip_prefix(prefix.as_slice()).unwrap_or(key))
+            name_in_key(table, key.strip_prefix(prefix.as_slice()).unwrap_or(key))
         })
         .collect()
 }

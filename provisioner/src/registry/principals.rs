@@ -31,7 +31,7 @@ pub(crate) async fn attach(
         )));
     }
     // One row tells: an exclusive attachment is the only one of its certificate.
-    if let Some((key, value)) = tx.any_row(Table::ThingsOfPrincipal, certificate.as_bytes()).await? {
+    if let Some((key, value)) = some_thing(tx, certificate).await? {
         let table = Table::ThingsOfPrincipal;
         let other: ThingName = name_in_key(table, key.get(32..).unwrap_or_default())?;
         let other_kind: PrincipalType = decode(table, &key, &value)?;
@@ -89,13 +89,17 @@ pub(crate) async fn attachment(
 /// The thing that a certificate is exclusively attached to, if it is.
 pub(crate) async fn exclusive_thing(tx: &mut Tx, certificate: CertificateId) -> Result<Option<ThingName>> {
     let table = Table::ThingsOfPrincipal;
-    let Some((key, value)) = tx.any_row(table, certificate.as_bytes()).await? else { return Ok(None) };
+    let Some((key, value)) = some_thing(tx, certificate).await? else { return Ok(None) };
     match decode(table, &key, &value)? {
         PrincipalType::ExclusiveThing => name_in_key(table, key.get(32..).unwrap_or_default()).map(Some),
         PrincipalType::NonExclusiveThing => Ok(None),
     }
 }
 
+/// The row of some thing that a certificate is attached to.
+async fn some_thing(tx: &mut Tx, certificate: CertificateId) -> Result<Option<(Key, Vec<u8>)>> {
+    tx.any_row_of::<CertificateRecord>(&certificate, Table::ThingsOfPrincipal, certificate.as_bytes()).await
+}
 fn by_thing_key(thing: &ThingName, certificate: CertificateId) -> Key {
     [&key_prefix(thing.as_str())[..], certificate.as_bytes()].concat()
 }

@@ -272,7 +272,7 @@ pub(crate) async fn remove(tx: &mut Tx, thing: &ThingName, group: &ThingGroupNam
 /// The groups that a thing was added to, by name; at most 10. Dynamic ones are none of them.
 pub(crate) async fn groups_of(tx: &mut Tx, thing: &ThingName) -> Result<Vec<ThingGroupName>> {
     let prefix = key_prefix(thing.as_str());
-    let rows = tx.rows(Table::GroupsOfThing, &prefix).await?;
+    let rows = tx.rows_of::<ThingRecord>(thing, Table::GroupsOfThing, &prefix).await?;
     rows.iter()
         .map(|(key, _)| name_in_key(Table::GroupsOfThing, key.strip_prefix(prefix.as_slice()).unwrap_or(key)))
         .collect()

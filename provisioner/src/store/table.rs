@@ -37,8 +37,6 @@ tables! {
     Certificates = "certificates",
     /// CA certificate id, certificate id → nothing.
     CertificatesByCa = "certificates-by-ca",
-    /// SHA-256 of a certificate's signed part → certificate id.
-    CertificatesBySignedPart = "certificates-by-signed-part",
     /// when it ends (milliseconds, 8 bytes, big endian), certificate id → what ends: `pending` or `claim`.
     Expiring = "expiring",
     /// certificate id of a provisioning claim → record.

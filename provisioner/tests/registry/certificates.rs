@@ -102,9 +102,7 @@ async fn a_certificate_is_deleted_only_when_nothing_hangs_on_it() {
 async fn the_same_content_under_another_signature_is_no_other_certificate() {
     let fixture = Fixture::new().await;
     let device = leaf(&authority("Elsewhere"), "d");
-    let mut other = device.der().to_vec();
-    *other.last_mut().unwrap() ^= 1;
-    let twin = jitp_certs::Certificate::from_der(&other).unwrap();
+    let twin = jitp_certs::Certificate::from_der(&twin::with_twin_signature(device.der())).unwrap();
     assert_ne!(twin.id(), device.id());
     let register = async |certificate: &jitp_certs::Certificate| {
         let request = RegisterCertificate {

@@ -7,6 +7,9 @@
     clippy::print_stdout,
     reason = "a failed unwrap is a failed test"
 )]
+#[path = "../../../certs/tests/support/twin.rs"]
+mod twin;
+
 mod billing_groups;
 mod ca_certificates;
 mod certificates;
