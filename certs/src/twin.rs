@@ -100,7 +100,9 @@ mod tests {
         let (r, s) = (integer(2), integer(3));
         let whole = der::sequence(&[&r, &s]);
         assert_eq!(twin_signature(&whole, &[7]), Some(der::sequence(&[&r, &integer(4)])));
-        for broken in [&[][..], &r, &der::sequence(&[&r]), &der::sequence(&[&r, &s, &s]), &[&whole[..], &[0]].concat()] {
+        for broken in
+            [&[][..], &r, &der::sequence(&[&r]), &der::sequence(&[&r, &s, &s]), &[&whole[..], &[0]].concat()]
+        {
             assert_eq!(twin_signature(broken, &[7]), None, "{broken:?}");
         }
     }

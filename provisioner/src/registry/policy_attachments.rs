@@ -63,9 +63,7 @@ pub(crate) async fn policies_of(tx: &mut Tx, target: &PolicyTarget) -> Result<Ve
         PolicyTarget::ThingGroup(name) => tx.rows_of::<ThingGroupRecord>(name, table, &prefix).await?,
     };
     rows.iter()
-        .map(|(key, _)| {
-            name_in_key(table, key.strip_prefix(prefix.as_slice()).unwrap_or(key))
-        })
+        .map(|(key, _)| name_in_key(table, key.strip_prefix(prefix.as_slice()).unwrap_or(key)))
         .collect()
 }
 

@@ -120,7 +120,7 @@ impl Committer {
         if committed.is_empty() {
             return;
         }
-        if let Err(error) = self.journal.append(&group.encode()) {
+        if let Err(error) = self.journal.append(|entry| group.encode(entry)) {
             self.position = before;
             let why = self.not_written(&error);
             return answer_all(committed.into_iter().map(|(reply, _)| reply), &why);

@@ -6,14 +6,34 @@ const HEADER: usize = 16;
 
 /// Appends an entry. Its number comes back when it is read.
 pub(super) fn append(buffer: &mut Vec<u8>, number: u64, bytes: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, "more than 4 GiB are to be written in one piece")
-    })?;
     buffer.reserve(HEADER + bytes.len());
-    buffer.extend_from_slice(&length.to_be_bytes());
-    buffer.extend_from_slice(&number.to_be_bytes());
-    buffer.extend_from_slice(&checksum(length, number, bytes).to_be_bytes());
-    buffer.extend_from_slice(bytes);
+    append_with(buffer, number, |buffer| buffer.extend_from_slice(bytes))
+}
+
+/// The same of what `write` appends.
+pub(super) fn append_with(
+    buffer: &mut Vec<u8>,
+    number: u64,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> io::Result<()> {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; HEADER]);
+    write(buffer);
+    if let Some((header, bytes)) =
+        buffer.get_mut(start..).and_then(|entry| entry.split_first_chunk_mut::<HEADER>())
+    {
+        let length = u32::try_from(bytes.len()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, "more than 4 GiB are to be written in one piece")
+        })?;
+        let fields = [
+            &length.to_be_bytes()[..],
+            &number.to_be_bytes(),
+            &checksum(length, number, bytes).to_be_bytes(),
+        ];
+        for (place, byte) in header.iter_mut().zip(fields.into_iter().flatten()) {
+            *place = *byte;
+        }
+    }
     Ok(())
 }
 

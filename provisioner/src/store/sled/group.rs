@@ -73,26 +73,24 @@ impl Group {
 
     /// As the redo log holds it: tables (name, rows (key, 0 or 1 and the value)), then changes (revision, bytes). Numbers
     /// and lengths have 4 bytes, revisions 8, big endian.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        put_number(&mut bytes, self.tables.len());
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        put_number(bytes, self.tables.len());
         for (table, rows) in &self.tables {
-            put_bytes(&mut bytes, table.name().as_bytes());
-            put_number(&mut bytes, rows.len());
+            put_bytes(bytes, table.name().as_bytes());
+            put_number(bytes, rows.len());
             for (key, value) in rows {
-                put_bytes(&mut bytes, key);
-                put_number(&mut bytes, usize::from(value.is_some()));
+                put_bytes(bytes, key);
+                put_number(bytes, usize::from(value.is_some()));
                 if let Some(value) = value {
-                    put_bytes(&mut bytes, value);
+                    put_bytes(bytes, value);
                 }
             }
         }
-        put_number(&mut bytes, self.changes.len());
+        put_number(bytes, self.changes.len());
         for (revision, changes) in &self.changes {
             bytes.extend_from_slice(&revision.0.to_be_bytes());
-            put_bytes(&mut bytes, changes);
+            put_bytes(bytes, changes);
         }
-        bytes
     }
     /// Reads what `encode` wrote. `None`: that it is not.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -209,7 +207,8 @@ mod tests {
             for (table, key, value, revision) in rows {
                 group.put(Revision(revision), table, key, value.as_deref());
             }
-            let encoded = group.encode();
+            let mut encoded = Vec::new();
+            group.encode(&mut encoded);
             prop_assert_eq!(Group::decode(&encoded[..cut.index(encoded.len())]), None);
             prop_assert_eq!(Group::decode(&encoded), Some(group));
         }

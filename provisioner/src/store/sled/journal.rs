@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 const FULL: u64 = 8 * 1024 * 1024;
 /// A file grows by so much at once: a sync that has no new length to write down is the quicker one.
 const GROWTH: usize = 256 * 1024;
+/// Memory that is kept from one entry to the next, in bytes.
+const KEPT: usize = 4 * 1024 * 1024;
 
 /// The redo log.
 pub(super) struct Journal {
@@ -22,6 +24,8 @@ pub(super) struct Journal {
     spare: JournalFile,
     /// Of the next group.
     number: u64,
+    /// Memory for the next entry.
+    entry: Vec<u8>,
 }
 
 struct JournalFile {
@@ -59,13 +63,15 @@ impl Journal {
         for group in older.groups.into_iter().chain(newer.groups) {
             redo(group)?;
         }
-        Ok(Self { active: newer_file, spare: older_file, number })
+        Ok(Self { active: newer_file, spare: older_file, number, entry: Vec::new() })
     }
-    /// A group, durable when it returns. After an error nothing of it counts, and the next one takes its place.
-    pub(super) fn append(&mut self, group: &[u8]) -> io::Result<()> {
-        let mut entry = Vec::new();
-        frame::append(&mut entry, self.number, group)?;
-        self.active.append(entry)?;
+    /// A group, as `write` appends it; durable when it returns. After an error nothing of it counts, and the next one takes
+    /// its place.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        self.entry.clear();
+        self.entry.shrink_to(KEPT);
+        frame::append_with(&mut self.entry, self.number, write)?;
+        self.active.append(&mut self.entry)?;
         self.number += 1;
         Ok(())
     }
@@ -97,12 +103,12 @@ impl JournalFile {
         let length = bytes.len() as u64;
         Ok((Self { path, file, end: 0, length }, bytes))
     }
-    fn append(&mut self, mut entry: Vec<u8>) -> io::Result<()> {
+    fn append(&mut self, entry: &mut Vec<u8>) -> io::Result<()> {
         let end = self.end + entry.len() as u64;
         if end > self.length {
             entry.resize(entry.len().next_multiple_of(GROWTH), 0);
         }
-        self.file.write_all_at(&entry, self.end)?;
+        self.file.write_all_at(entry, self.end)?;
         self.file.sync_data()?;
         self.length = self.length.max(self.end + entry.len() as u64);
         self.end = end;
@@ -158,6 +164,9 @@ mod tests {
         })?;
         Ok((journal, redone))
     }
+    fn append(journal: &mut Journal, group: &[u8]) {
+        journal.append(|entry| entry.extend_from_slice(group)).unwrap();
+    }
     fn texts(groups: &[Vec<u8>]) -> Vec<String> {
         groups.iter().map(|g| String::from_utf8_lossy(g).into_owned()).collect()
     }
@@ -168,21 +177,21 @@ mod tests {
         let (mut journal, redone) = reopen(&dir).unwrap();
         assert!(redone.is_empty());
         for group in ["a", "b"] {
-            journal.append(group.as_bytes()).unwrap();
+            append(&mut journal, group.as_bytes());
         }
         journal.switch();
-        journal.append(b"c").unwrap();
+        append(&mut journal, b"c");
         let (_, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["a", "b", "c"]);
         journal.switch();
-        journal.append(b"d").unwrap();
+        append(&mut journal, b"d");
         let (mut journal, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["c", "d"], "what was written over is gone, and what follows it is stale");
         journal.spare.clear().unwrap();
         let (mut journal, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["d"], "a crash while it is emptied leaves the newer groups");
         journal.clear().unwrap();
-        journal.append(b"e").unwrap();
+        append(&mut journal, b"e");
         let (_, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["e"]);
     }
@@ -191,15 +200,15 @@ mod tests {
     fn a_torn_last_group_does_not_count_and_its_place_is_taken() {
         let dir = TempDir::new().unwrap();
         let (mut journal, _) = reopen(&dir).unwrap();
-        journal.append(b"whole").unwrap();
+        append(&mut journal, b"whole");
         let torn_at = journal.active.end;
-        journal.append(b"torn").unwrap();
+        append(&mut journal, b"torn");
         journal.active.file.write_all_at(b"?", torn_at + 17).unwrap();
         let (_, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["whole"]);
         journal.active.end = torn_at;
         journal.number -= 1;
-        journal.append(b"next").unwrap();
+        append(&mut journal, b"next");
         let (_, redone) = reopen(&dir).unwrap();
         assert_eq!(texts(&redone), ["whole", "next"]);
     }
@@ -209,12 +218,12 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let (mut journal, _) = reopen(&dir).unwrap();
         for group in ["a", "b"] {
-            journal.append(group.as_bytes()).unwrap();
+            append(&mut journal, group.as_bytes());
         }
         let damaged = journal.active.end - 1;
         journal.active.file.write_all_at(b"?", damaged).unwrap();
         journal.switch();
-        journal.append(b"c").unwrap();
+        append(&mut journal, b"c");
         let Err(StoreError::Corrupt(why)) = reopen(&dir) else { panic!("opened") };
         assert!(why.contains("after group 0 comes group 2") && why.contains("backup"), "{why}");
     }
@@ -225,10 +234,10 @@ mod tests {
         let (mut journal, _) = reopen(&dir).unwrap();
         let group = vec![7; 1024 * 1024];
         for _ in 0..7 {
-            journal.append(&group).unwrap();
+            append(&mut journal, &group);
             assert!(!journal.is_full());
         }
-        journal.append(&group).unwrap();
+        append(&mut journal, &group);
         assert!(journal.is_full());
         let length = journal.active.file.metadata().unwrap().len();
         assert!(length >= journal.active.end && length < journal.active.end + 2 * GROWTH as u64, "{length}");
