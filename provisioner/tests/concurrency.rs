@@ -7,8 +7,9 @@
 )]
 mod support;
 
-use jitp_provisioner::{AttemptFilter, Change, Operation, Outcome, ReasonCode};
+use jitp_provisioner::{AttemptFilter, Change, Operation, Options, Outcome, ReasonCode};
 use std::sync::Arc;
+use std::time::Duration;
 use support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +55,9 @@ async fn all_that_wait_for_a_failing_run_get_its_reason_and_none_is_rate_limited
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_devices_at_once_all_get_their_thing_and_share_one_policy() {
-    let site = Arc::new(Site::new().await);
+    // The last of them waits for all others, and the machine may have other work.
+    let patient = Options { run_deadline: Duration::from_secs(600), ..Options::default() };
+    let site = Arc::new(Site::with(patient).await);
     let ca = authority("Plant");
     site.create_group("inbound", None).await;
     site.register(&ca, Some(&template(r#","ThingGroups":["inbound"]"#, ""))).await;
