@@ -95,6 +95,15 @@ impl ApiError {
         let message = format!("this access key has {most} calls under way, as many as it may: try again");
         Self::new("ThrottlingException", StatusCode::BAD_REQUEST, message)
     }
+    /// A link to a report that opens nothing: what is wrong with it is nobody's business.
+    pub fn no_report() -> Self {
+        Self::new(
+            "AccessDeniedException",
+            StatusCode::FORBIDDEN,
+            "this link opens no report: it has expired, or was never given; ask for another with \
+             ListThingRegistrationTaskReports",
+        )
+    }
     /// The client took too long to send the request.
     pub fn request_timeout() -> Self {
         Self::new(

@@ -17,6 +17,7 @@
 //! | `POST /jitp/v1/reset` | yes, by an admin | 404 unless that is allowed: returns the registry to where it began and ends all sessions |
 //! | `GET /jitp/v1/audit`, `GET /jitp/v1/audit/tail` | yes | the calls that changed something, or tried to; like attempts, with the filters `accessKeyId`, `operation`, `since` |
 //! | `POST`, `GET /jitp/v1/keys`, `PATCH`, `DELETE /jitp/v1/keys/{accessKeyId}` | yes, by an admin | access keys: create with `role` and `description`, list, set `status`, delete |
+//! | `GET /jitp/v1/reports/{taskId}/{RESULTS or ERRORS}` | by the link | a report of a registration task as JSON lines: what ListThingRegistrationTaskReports links to |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 
@@ -34,6 +35,7 @@ mod operations;
 mod page;
 mod publication;
 mod reply;
+mod reports;
 mod resource;
 mod route;
 mod server;

@@ -23,6 +23,7 @@ mod policies;
 mod policy_attachments;
 mod principal_policies;
 mod principals;
+mod registration_tasks;
 mod reset;
 mod search;
 mod simulate;
@@ -156,6 +157,12 @@ routes! {
     PUT    Operate    "/certificate-providers/{certificateProviderName}" UpdateCertificateProvider certificate_providers::update;
     DELETE Operate    "/certificate-providers/{certificateProviderName}" DeleteCertificateProvider certificate_providers::delete;
     GET    Read       "/certificate-providers/" ListCertificateProviders certificate_providers::list;
+
+    POST   Operate    "/thing-registration-tasks" StartThingRegistrationTask registration_tasks::start;
+    GET    Read       "/thing-registration-tasks/{taskId}" DescribeThingRegistrationTask registration_tasks::describe;
+    GET    Read       "/thing-registration-tasks" ListThingRegistrationTasks registration_tasks::list;
+    PUT    Operate    "/thing-registration-tasks/{taskId}/cancel" StopThingRegistrationTask registration_tasks::stop;
+    GET    Read       "/thing-registration-tasks/{taskId}/reports" ListThingRegistrationTaskReports registration_tasks::list_reports;
 
     GET    Read       "/endpoint" DescribeEndpoint endpoint::describe;
     GET    Read       "/event-configurations" DescribeEventConfigurations event_configurations::describe;

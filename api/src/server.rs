@@ -69,6 +69,7 @@ impl Api {
             limits,
             in_flight: InFlight::new(limits.in_flight_per_key),
             endpoint: config.endpoint,
+            encrypted: tls.is_some(),
             reset: config.reset,
             metrics: config.metrics,
             stopping: stopping.clone(),

@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::operations::ROUTES;
 use crate::reply::Reply;
 use crate::route::{Match, Route, Routes};
-use crate::{health, signature};
+use crate::{health, reports, signature};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub limits: Limits,
     pub in_flight: InFlight,
     pub endpoint: String,
+    /// Is the API served over TLS?
+    pub encrypted: bool,
     /// What ResetRegistry returns to; `None`: there is no such operation.
     pub reset: Option<Arc<Seed>>,
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
@@ -67,6 +69,7 @@ impl Service {
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
+            .route(reports::PATH, get(reports::fetch))
             .fallback(move |State(_): State<Arc<Shared>>, request: Request<Body>| operations(request))
             .with_state(shared);
         Self { router }

@@ -1,6 +1,6 @@
 //! The command line.
 use crate::commands::{
-    attempts, audit, ca, cert, demo, device, export, import, key, policy, simulate, template, thing,
+    attempts, audit, bulk, ca, cert, demo, device, export, import, key, policy, simulate, template, thing,
 };
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -65,6 +65,9 @@ pub enum Command {
     /// Policies: create, list, show, attach, detach
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Registration tasks: provision a file of devices, a line for each
+    #[command(subcommand)]
+    Bulk(bulk::Command),
     /// Who tried to connect, and why they were let in or not
     Attempts(attempts::Args),
     /// Access keys: create, list, activate, deactivate, delete

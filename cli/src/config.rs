@@ -4,7 +4,7 @@ use crate::issuing::Issuing;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub struct Config {
     pub provisioning: Provisioning,
     pub issuing: Issuing,
     pub registry: Registry,
+    pub bulk: Bulk,
     pub log: Log,
 }
 
@@ -137,6 +138,15 @@ pub struct Registry {
     pub cache_bytes: u64,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bulk {
+    pub directory: PathBuf,
+    pub tasks: usize,
+    pub lines_in_flight: usize,
+    pub kept_days: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -225,6 +235,12 @@ impl Config {
                 bail!("api.{key} is too small: it must be at least {least}");
             }
         }
+        let Bulk { tasks, lines_in_flight, .. } = self.bulk;
+        for (key, value, most) in [("tasks", tasks, 100), ("lines_in_flight", lines_in_flight, 512)] {
+            if !(1..=most).contains(&value) {
+                bail!("bulk.{key} is {value}: it must be 1 to {most}");
+            }
+        }
         if !a.listen.ip().is_loopback() && !a.tls && !a.insecure {
             bail!(
                 "the API would listen on {} without TLS, so that anybody on the way could read and change what \
@@ -301,7 +317,7 @@ impl Config {
 
     /// Reads the files of the issuing CA if there are some.
     pub fn provisioner(&self) -> anyhow::Result<jitp_provisioner::Options> {
-        let (p, r) = (&self.provisioning, &self.registry);
+        let (p, r, b) = (&self.provisioning, &self.registry, &self.bulk);
         Ok(jitp_provisioner::Options {
             account: self.server.account.clone(),
             region: self.server.region.clone(),
@@ -315,6 +331,10 @@ impl Config {
             attempts_kept_for: Duration::from_secs(r.attempts_kept_days.saturating_mul(24 * 3600)),
             audit_kept: r.audit_kept,
             audit_kept_for: Duration::from_secs(r.audit_kept_days.saturating_mul(24 * 3600)),
+            registration_directory: (!b.directory.as_os_str().is_empty()).then(|| b.directory.clone()),
+            registration_tasks: b.tasks,
+            registration_lines_in_flight: b.lines_in_flight,
+            registration_tasks_kept_for: Duration::from_secs(b.kept_days.saturating_mul(24 * 3600)),
             thing_type_delete_delay: Duration::from_secs(r.thing_type_delete_delay_seconds),
             min_free_disk: r.min_free_disk_bytes,
             cache_bytes: r.cache_bytes,

@@ -57,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Cert(command) => commands::cert::run(&global, command).await,
             Command::Policy(command) => commands::policy::run(&global, command).await,
             Command::Attempts(args) => commands::attempts::run(&global, args).await,
+            Command::Bulk(command) => commands::bulk::run(&global, command).await,
             Command::Export(args) => commands::export::run(&global, args).await,
             Command::Import(args) => commands::import::run(&global, args).await,
             Command::Key(command) => commands::key::run(&global, command).await,

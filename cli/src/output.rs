@@ -12,6 +12,11 @@ pub fn text(text: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Prints bytes that somebody else has made text of.
+pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(bytes)?)
+}
+
 /// Prints one line.
 pub fn line(text_: &str) -> anyhow::Result<()> {
     text(&format!("{text_}\n")).map(|_| ())

@@ -7,6 +7,12 @@ pub fn of_bytes(all: u64) -> ProgressBar {
     styled(bar, "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
 }
 
+/// A bar of so many of a hundred, with a message.
+pub fn of_percent() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
+    styled(bar, "{bar:40} {percent} % {elapsed} {msg}")
+}
+
 /// A count of bytes whose end is not known.
 pub fn of_unknown_length() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());

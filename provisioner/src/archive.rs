@@ -1,8 +1,8 @@
 //! The archive: the whole registry as JSON lines (`docs/archive.md`).
 //!
 //! A header, one record per row of the registry, and a trailer with the number of records and the SHA-256 of everything
-//! before it. Access keys, other secrets, the attempt log, the audit log and the change log are not part of it, so an archive
-//! holds no secret.
+//! before it. Access keys, other secrets, registration tasks, the attempt log, the audit log and the change log are not part of
+//! it, so an archive holds no secret.
 mod check;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -26,8 +26,18 @@ pub(crate) fn tables() -> Vec<Table> {
 }
 
 /// What belongs to one installation, not to the registry's content: its history and its secrets.
-const LEFT_OUT: [Table; 6] =
-    [Table::Engine, Table::Cursors, Table::Attempts, Table::AccessKeys, Table::Audit, Table::Secrets];
+const LEFT_OUT: [Table; 10] = [
+    Table::Engine,
+    Table::Cursors,
+    Table::Attempts,
+    Table::AccessKeys,
+    Table::Audit,
+    Table::Secrets,
+    Table::RegistrationTasks,
+    Table::RunningRegistrationTasks,
+    Table::RegistrationProgress,
+    Table::RegistrationLines,
+];
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ pub mod archive;
 mod arn;
 mod attempt;
 mod audit;
+pub mod bulk;
 mod cache;
 mod change;
 mod clock;

@@ -9,6 +9,7 @@ use crate::archive::{Export, Seed};
 use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
 use crate::audit::AuditLog;
+use crate::bulk::RegistrationTasks;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::data_plane::DataPlaneSeat;
@@ -26,7 +27,7 @@ use crate::records::{CertificateRecord, PolicyVersionRecord};
 use crate::registry::Registry;
 use crate::simulate::{Simulation, simulate};
 use jitp_certs::Certificate;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,14 @@ pub struct Options {
     /// Audited calls kept: count (default 100,000) and age (default 400 days).
     pub audit_kept: u64,
     pub audit_kept_for: Duration,
+    /// Buckets of registration tasks are its sub-directories; `None` (the default): `<data directory>/bulk/input`.
+    pub registration_directory: Option<PathBuf>,
+    /// Registration tasks that run at a time (default 1), and lines of one that are provisioned at a time (default 64, at
+    /// most 512).
+    pub registration_tasks: usize,
+    pub registration_lines_in_flight: usize,
+    /// Registration tasks are kept this long after their end (default 30 days).
+    pub registration_tasks_kept_for: Duration,
     /// A thing type can be deleted this long after its deprecation (default 300 s).
     pub thing_type_delete_delay: Duration,
     /// Refuse to write when the disk has less than this many bytes free (default 64 MiB).
@@ -91,6 +100,10 @@ impl Default for Options {
             attempts_kept_for: Duration::from_secs(30 * 24 * 3600),
             audit_kept: 100_000,
             audit_kept_for: Duration::from_secs(400 * 24 * 3600),
+            registration_directory: None,
+            registration_tasks: 1,
+            registration_lines_in_flight: 64,
+            registration_tasks_kept_for: Duration::from_secs(30 * 24 * 3600),
             thing_type_delete_delay: Duration::from_secs(300),
             min_free_disk: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
@@ -124,6 +137,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) attempts: AttemptLog,
     pub(crate) audit: AuditLog,
+    pub(crate) registration_tasks: RegistrationTasks,
     pub(crate) templates: Templates,
     pub(crate) cas: RegisteredCas,
     pub(crate) documents: Documents,
@@ -155,9 +169,11 @@ impl Provisioner {
         let issuing = Issuing::open(dir, &registry.options().issuing, registry.clock().now())?;
         let attempts = AttemptLog::open(registry.clone()).await?;
         let audit = AuditLog::open(registry.clone()).await?;
+        let registration_tasks = RegistrationTasks::open(registry.clone(), dir).await?;
         let inner = Inner {
             attempts,
             audit,
+            registration_tasks,
             templates: Templates::new(),
             cas: RegisteredCas::new(),
             documents: Documents::new(),
@@ -283,6 +299,10 @@ impl Provisioner {
     pub fn audit(&self) -> &AuditLog {
         &self.inner.audit
     }
+    /// Registration tasks: bulk provisioning.
+    pub fn registration_tasks(&self) -> &RegistrationTasks {
+        &self.inner.registration_tasks
+    }
     /// Begins an archive of the registry as it is now.
     ///
     /// # Errors
@@ -327,6 +347,7 @@ impl Provisioner {
     /// Flushes and closes: waits for commits under way. Later calls fail with `Unavailable`.
     pub async fn close(&self) -> Result<(), RegistryError> {
         self.inner.collector.stop();
+        self.inner.registration_tasks.close().await;
         self.inner.attempts.close().await;
         self.inner.registry.close().await
     }

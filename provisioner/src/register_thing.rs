@@ -49,7 +49,8 @@ impl Registry {
     }
 }
 
-async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThing, RegistryError> {
+/// Brings about what a plan says, in a unit of work that must be dropped after an error.
+pub(crate) async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThing, RegistryError> {
     let mut registered = RegisteredThing::default();
     if let Some(certificate) = &plan.certificate {
         let record = bring_certificate(tx, certificate).await?;

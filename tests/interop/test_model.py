@@ -92,7 +92,8 @@ def value_of(shape, name, path=()):
     kind = shape.type_name
     if kind == "structure":
         return {member: value_of(inner, member, (*path, name)) for member, inner in shape.members.items()
-                if member not in LEFT_OUT and f"{member}@{name}" not in LEFT_OUT}
+                if member in shape.required_members
+                or (member not in LEFT_OUT and f"{member}@{name}" not in LEFT_OUT)}
     if kind == "list":
         return [value_of(shape.member, shape.member.serialization.get("name", name), path)]
     if kind == "map":

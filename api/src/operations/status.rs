@@ -28,6 +28,7 @@ pub(super) async fn get(call: &Call) -> Result<Reply, ApiError> {
         "account": call.registry().account(),
         "region": call.registry().region(),
         "endpoint": call.shared().endpoint,
+        "bulkDirectory": call.provisioner().registration_tasks().directory(),
         "time": call.provisioner().clock().now(),
         "revision": call.provisioner().changes().latest(),
         "health": health,

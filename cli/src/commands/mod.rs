@@ -1,6 +1,7 @@
 //! One file per subcommand.
 pub mod attempts;
 pub mod audit;
+pub mod bulk;
 pub mod ca;
 pub mod cert;
 pub mod demo;

@@ -12,6 +12,15 @@ use std::sync::Arc;
 
 /// Rows read at a time.
 const CHUNK: usize = 1000;
+/// What goes with a reset though no archive has it.
+const BESIDE: [Table; 6] = [
+    Table::AccessKeys,
+    Table::Attempts,
+    Table::RegistrationTasks,
+    Table::RunningRegistrationTasks,
+    Table::RegistrationProgress,
+    Table::RegistrationLines,
+];
 /// What a registry of its account and region always has.
 const IDENTITY: (Table, &[u8]) = (Table::Settings, b"identity");
 
@@ -56,7 +65,7 @@ async fn differences(engine: Arc<dyn Store>, seed: &Seed) -> Result<Vec<Write>, 
     let identity = (IDENTITY.0, IDENTITY.1.to_vec());
     let mut wanted: BTreeMap<&(Table, Key), &Vec<u8>> = seed.rows.iter().collect();
     wanted.remove(&identity);
-    for table in tables().into_iter().chain([Table::AccessKeys, Table::Attempts]) {
+    for table in tables().into_iter().chain(BESIDE) {
         let mut range = KeyRange::prefix(&[]);
         loop {
             let rows = engine.scan(table, &range, CHUNK, Direction::Ascending).await?;

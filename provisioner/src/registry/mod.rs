@@ -30,6 +30,7 @@ pub(crate) use attributes::{Attributes, updated as updated_attributes};
 pub use ca_certificates::{RegisterCaCertificate, UpdateCaCertificate};
 pub use certificate_providers::CreateCertificateProvider;
 pub use certificates::RegisterCertificate;
+pub(crate) use page::filtered_page;
 pub use page::{Page, PageRequest};
 pub use search::FoundThing;
 pub use tags::Tags;

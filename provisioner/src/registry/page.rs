@@ -75,6 +75,15 @@ pub(super) async fn record_page<R: Stored>(store: &dyn Store, request: &PageRequ
     page(store, R::TABLE, b"", request, |key, value| Ok(Some(R::decode(key, value)?))).await
 }
 
+/// A page of those records of a table that a filter lets through.
+pub(crate) async fn filtered_page<R: Stored>(
+    store: &dyn Store,
+    request: &PageRequest,
+    filter: impl Fn(&R) -> bool,
+) -> Result<Page<R>> {
+    page(store, R::TABLE, b"", request, |key, value| Ok(Some(R::decode(key, value)?).filter(&filter))).await
+}
+
 /// Reads a name out of a key.
 pub(super) fn name_in_key<N: std::str::FromStr>(table: Table, key: &[u8]) -> Result<N> {
     let name = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());

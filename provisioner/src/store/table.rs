@@ -81,6 +81,14 @@ tables! {
     TemplateVersions = "template-versions",
     /// sequence (8 bytes, big endian) → attempt.
     Attempts = "attempts",
+    /// id → registration task, with the secret of its links.
+    RegistrationTasks = "registration-tasks",
+    /// registration task that has not ended → nothing.
+    RunningRegistrationTasks = "running-registration-tasks",
+    /// registration task → how far it is.
+    RegistrationProgress = "registration-progress",
+    /// registration task, offset of a line (8 bytes, big endian) → what became of it, until that is in a report.
+    RegistrationLines = "registration-lines",
     /// id → access key, with its secret.
     AccessKeys = "access-keys",
     /// sequence (8 bytes, big endian) → audited call.
