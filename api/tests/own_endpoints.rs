@@ -8,7 +8,7 @@
 )]
 mod support;
 
-use jitp_provisioner::{Attempt, Outcome, Presentation, ReasonCode, Timestamp};
+use jitp_provisioner::{Attempt, AttemptKind, Outcome, Presentation, ReasonCode, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::{Server, authority, device, encode, jitp_template, register};
@@ -57,11 +57,13 @@ fn refusal(client_id: &str) -> Attempt {
     Attempt {
         sequence: 0,
         timestamp: Timestamp(0),
+        kind: AttemptKind::Connection,
         outcome: Outcome::Refused,
         reason: ReasonCode::NotAuthorized,
         message: "no policy allows this connection".into(),
         certificate_id: None,
         ca_certificate_id: None,
+        claim_certificate_id: None,
         subject: None,
         client_id: Some(client_id.into()),
         source_ip: "127.0.0.1".into(),

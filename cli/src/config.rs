@@ -1,8 +1,10 @@
 //! The configuration: `default.toml` embedded, a file merged over it, flags over that. Parsed once into typed values.
 use crate::device_http::HttpOverTls;
+use crate::hooks;
 use crate::issuing::Issuing;
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ pub struct Config {
     pub api: Api,
     pub provisioning: Provisioning,
     pub issuing: Issuing,
+    pub hooks: BTreeMap<String, Hook>,
     pub registry: Registry,
     pub bulk: Bulk,
     pub log: Log,
@@ -117,10 +120,38 @@ pub struct Provisioning {
     pub runs_per_certificate_per_second: u32,
     pub runs_per_ca_per_second: u32,
     pub run_deadline_seconds: u64,
+    pub fleet_create_keys_per_second: u32,
+    pub fleet_create_from_csr_per_second: u32,
+    pub fleet_register_thing_per_second: u32,
     pub override_default: OverrideDefault,
     pub functions_in_fleet_only: bool,
     pub thing_vars_require_attachment: bool,
     pub jitp_serial_fallback: bool,
+}
+
+/// A program that templates may name as their hook.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    pub arn: String,
+    #[serde(default)]
+    pub url: Option<String>,
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    #[serde(default)]
+    pub secret_env: Option<String>,
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    #[serde(default = "Hook::default_concurrency")]
+    pub concurrency: usize,
+}
+
+impl Hook {
+    const fn default_concurrency() -> usize {
+        64
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -170,7 +201,7 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
         let mut merged: toml::Table = DEFAULT.parse().context("the built-in defaults do not parse")?;
         let given: toml::Table = text.parse().with_context(|| format!("{origin} is not TOML"))?;
         merge(&mut merged, given, "").with_context(|| format!("in {origin}"))?;
@@ -211,6 +242,11 @@ impl Config {
             bail!("broker.max_packet_bytes is below 1024");
         }
         self.issuing.check()?;
+        for (name, hook) in &self.hooks {
+            if hook.concurrency == 0 {
+                bail!("hooks.{name}.concurrency is 0: it must be at least 1");
+            }
+        }
         let h = &self.https;
         for (key, value, least) in [
             ("max_header_bytes", h.max_header_bytes, 8192),
@@ -344,6 +380,12 @@ impl Config {
             jitp_serial_fallback: p.jitp_serial_fallback,
             require_sni: self.broker.require_sni,
             issuing: self.issuing.options()?,
+            fleet_rates: jitp_provisioner::fleet::FleetRates {
+                create_keys_and_certificate: p.fleet_create_keys_per_second,
+                create_certificate_from_csr: p.fleet_create_from_csr_per_second,
+                register_thing: p.fleet_register_thing_per_second,
+            },
+            callbacks: hooks::open(&self.hooks)?,
         })
     }
 }
@@ -362,6 +404,11 @@ fn address_or_nothing<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Opti
 
 /// Lays `given` over `known`; every key that `known` lacks is an error that names the nearest one.
 fn merge(known: &mut toml::Table, given: toml::Table, path: &str) -> anyhow::Result<()> {
+    // Sections whose keys are names that the operator chooses.
+    if path == "hooks" {
+        known.extend(given);
+        return Ok(());
+    }
     for (key, value) in given {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         if !known.contains_key(&key) {

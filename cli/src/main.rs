@@ -7,6 +7,7 @@ mod credentials;
 mod data_dir;
 mod device_http;
 mod exit;
+mod hooks;
 mod http;
 mod issuing;
 mod json_lines;

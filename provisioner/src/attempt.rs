@@ -17,6 +17,23 @@ pub enum Outcome {
     Refused,
 }
 
+/// By which way a device tried to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptKind {
+    /// It connected: its certificate is known, or its CA provisions it.
+    #[default]
+    Connection,
+    /// RegisterThing over MQTT, on the connection of a claim certificate.
+    Fleet,
+}
+
+impl AttemptKind {
+    fn is_connection(&self) -> bool {
+        *self == Self::Connection
+    }
+}
+
 /// One attempt (`spec/jitp.md` section 7). Carries no secret.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +42,9 @@ pub struct Attempt {
     /// Rises with every attempt; the cursor of lists and tails.
     pub sequence: u64,
     pub timestamp: Timestamp,
+    /// Left out where it is [`AttemptKind::Connection`].
+    #[serde(default, skip_serializing_if = "AttemptKind::is_connection")]
+    pub kind: AttemptKind,
     pub outcome: Outcome,
     pub reason: ReasonCode,
     /// One sentence for an operator: what happened, where, what to do next.
@@ -33,6 +53,9 @@ pub struct Attempt {
     pub certificate_id: Option<CertificateId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_certificate_id: Option<CertificateId>,
+    /// Whose connection asked, of [`AttemptKind::Fleet`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_certificate_id: Option<CertificateId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

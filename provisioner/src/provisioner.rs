@@ -10,10 +10,12 @@ use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
 use crate::audit::AuditLog;
 use crate::bulk::RegistrationTasks;
+use crate::callback::Callbacks;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::data_plane::DataPlaneSeat;
 use crate::error::RegistryError;
+use crate::fleet::{Fleet, FleetOperation, FleetRates, FleetRefusal, RegisterDevice, RegisteredDevice};
 use crate::issuing::expiring::Collector;
 use crate::issuing::{Issuer, Issuing, IssuingOptions, claim};
 use crate::names::{CertificateId, ThingName};
@@ -83,6 +85,10 @@ pub struct Options {
     pub require_sni: bool,
     /// How certificates are issued.
     pub issuing: IssuingOptions,
+    /// Requests of fleet provisioning per second, of all devices together (default 0 each: unlimited).
+    pub fleet_rates: FleetRates,
+    /// The programs that hooks of templates may name, by ARN (default none).
+    pub callbacks: Callbacks,
 }
 
 impl Default for Options {
@@ -113,6 +119,8 @@ impl Default for Options {
             jitp_serial_fallback: false,
             require_sni: false,
             issuing: IssuingOptions::default(),
+            fleet_rates: FleetRates::default(),
+            callbacks: Callbacks::default(),
         }
     }
 }
@@ -147,6 +155,8 @@ pub(crate) struct Inner {
     pub(crate) failing: Buckets<CertificateId>,
     /// CAs, charged for every run.
     pub(crate) ca_rates: Buckets<CertificateId>,
+    /// What fleet provisioning shares.
+    pub(crate) fleet: Fleet,
     /// Held while a certificate is registered under a CA with a total budget.
     pub(crate) budget: tokio::sync::Mutex<()>,
     pub(crate) issuing: Issuing,
@@ -180,6 +190,7 @@ impl Provisioner {
             flights: Flights::new(FLIGHTS),
             failing: Buckets::new(FAILING),
             ca_rates: Buckets::new(RATED_CAS),
+            fleet: Fleet::new(),
             budget: tokio::sync::Mutex::new(()),
             issuing,
             collector: Collector::start(registry.clone()),
@@ -268,6 +279,27 @@ impl Provisioner {
             Err(cause) => Some(cause.reason),
         })
     }
+    /// RegisterThing over MQTT: provisions the device of an ownership token by a fleet template. Durable when it succeeds; the
+    /// same token with the same template gets the same answer again until it expires, also after a restart, and the
+    /// template does not run again. Goes on to its end when the caller stops waiting only if it runs in a task of its own.
+    ///
+    /// # Errors
+    /// [`FleetRefusal`]: nothing was changed, token and certificate stay usable. It has been recorded as an attempt.
+    pub async fn register_device(
+        &self,
+        request: &RegisterDevice<'_>,
+    ) -> Result<RegisteredDevice, FleetRefusal> {
+        crate::fleet::register(&self.inner, request).await
+    }
+    /// Records a RegisterThing that was refused before it could be read: what it was about, and why.
+    pub fn refuse_device(&self, request: &RegisterDevice<'_>, refusal: &FleetRefusal) {
+        crate::fleet::refuse(&self.inner, request, refusal);
+    }
+    /// Takes one request from the rate of an operation of fleet provisioning; `false` if there is none left now.
+    pub fn take_fleet_rate(&self, operation: FleetOperation) -> bool {
+        let rate = self.options().fleet_rates.of(operation);
+        self.inner.fleet.rates.take(&operation, rate, self.clock().now())
+    }
     /// Records a refusal that was decided elsewhere (TLS, authorization). Sequence, time are set here. Does not wait
     /// for the disk; never blocks; what does not fit a bounded queue is counted and dropped.
     pub fn record_refusal(&self, attempt: Attempt) {
@@ -315,6 +347,7 @@ impl Provisioner {
         self.registry().reset(seed).await?;
         self.inner.failing.clear();
         self.inner.ca_rates.clear();
+        self.inner.fleet.rates.clear();
         Ok(())
     }
     /// Dry run of a JITP template body over a leaf certificate (PEM). Nothing is written.

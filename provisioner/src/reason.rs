@@ -34,7 +34,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The device was provisioned by its CA's template on this connection.
+    /// The device was provisioned: by its CA's template on this connection, or by RegisterThing.
     Provisioned = "PROVISIONED",
     /// The certificate was registered (JITR) and waits for an operator to activate it.
     RegisteredPendingActivation = "REGISTERED_PENDING_ACTIVATION",
@@ -72,11 +72,13 @@ reasons! {
     CaExpired = "CA_CERTIFICATE_EXPIRED",
     /// The CA that registered this pending certificate has been deleted.
     CaDeleted = "CA_CERTIFICATE_DELETED",
-    /// The CA's template does not exist (any more), or is not of type JITP.
+    /// The template does not exist (any more), or is of another type: a CA needs JITP, RegisterThing FLEET_PROVISIONING.
     TemplateNotFound = "TEMPLATE_NOT_FOUND",
     /// The stored template does not validate.
     TemplateInvalid = "TEMPLATE_INVALID",
-    /// A declared template parameter has no value: the certificate's subject lacks the attribute.
+    /// The fleet template is not enabled.
+    TemplateDisabled = "TEMPLATE_DISABLED",
+    /// A declared template parameter has no value: the certificate's subject lacks the attribute, or the device did not send it.
     MissingParameter = "TEMPLATE_PARAMETER_MISSING",
     /// A template value is not a legal name or attribute.
     InvalidValue = "TEMPLATE_VALUE_INVALID",
@@ -104,6 +106,18 @@ reasons! {
     ProvisioningTimeout = "PROVISIONING_TIMEOUT",
     /// The registry cannot be written (disk full or failing); nothing is provisioned until it can.
     RegistryUnavailable = "REGISTRY_UNAVAILABLE",
+    /// The request to register a thing is not JSON or CBOR, or a member has another type than it should.
+    RequestMalformed = "REQUEST_MALFORMED",
+    /// The certificate ownership token is missing, malformed, expired or foreign, or was used with another template.
+    OwnershipTokenInvalid = "OWNERSHIP_TOKEN_INVALID",
+    /// The template's pre-provisioning hook said no.
+    HookDenied = "HOOK_DENIED",
+    /// The template's pre-provisioning hook could not be asked, was too slow, or gave no clear answer: that means no.
+    HookFailed = "HOOK_FAILED",
+    /// As many calls of the pre-provisioning hook as allowed are under way; try again.
+    HookBusy = "HOOK_BUSY",
+    /// More requests of fleet provisioning have come than the configured rate or the connection's queue allows; try again.
+    FleetRateExceeded = "FLEET_RATE_EXCEEDED",
     /// The client sent no server name (SNI) where one is required, or an unknown one.
     SniMisused = "SNI_MISUSED",
     /// No policy of the principal allows this connection or its will.
@@ -121,6 +135,8 @@ impl ReasonCode {
                 | Self::CaRateExceeded
                 | Self::ProvisioningTimeout
                 | Self::RegistryUnavailable
+                | Self::HookBusy
+                | Self::FleetRateExceeded
         )
     }
     /// Who has to act on a failed provisioning run: the broker's operator because the broker itself failed (`true`),

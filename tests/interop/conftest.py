@@ -64,8 +64,11 @@ POLICY = {
 class Broker:
     """`jitp serve` in a directory of its own."""
 
-    def __init__(self, directory: pathlib.Path, *arguments: str):
+    def __init__(self, directory: pathlib.Path, *arguments: str, config: str = ""):
         self.data = directory / "data"
+        if config:
+            (directory / "config.toml").write_text(config)
+            arguments = ("--config", str(directory / "config.toml"), *arguments)
         self.log = open(directory / "log", "w+")
         self.process = subprocess.Popen(
             [JITP, "serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", self.data, *arguments],

@@ -6,10 +6,20 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import POLICY, TEMPLATE, Factory, register
+from conftest import POLICY, TEMPLATE, Broker, Factory, register
 
 ROLE = "arn:aws:iam::000000000000:role/provisioner"
 DOCUMENT = json.dumps(POLICY)
+HOOK = "arn:aws:lambda:us-east-1:000000000000:function:hook"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    """One that knows a hook."""
+    running = Broker(tmp_path_factory.mktemp("broker"),
+                     config=f'[hooks.stock]\narn = "{HOOK}"\ncommand = ["false"]\n')
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,7 @@ def test_a_template_changes_in_every_part_but_its_bodies(iot):
     fleet["Resources"]["thing"]["Properties"]["ThingName"] = {"Ref": "SerialNumber"}
     iot.create_provisioning_template(templateName="changing", templateBody=json.dumps(fleet), enabled=False,
                                      provisioningRoleArn=ROLE, description="as it was")
-    hook = {"payloadVersion": "2020-04-01", "targetArn": "arn:aws:lambda:us-east-1:000000000000:function:hook"}
+    hook = {"payloadVersion": "2020-04-01", "targetArn": HOOK}
     iot.update_provisioning_template(templateName="changing", description="as it is", enabled=True,
                                      provisioningRoleArn=ROLE + "-2", preProvisioningHook=hook)
     now = iot.describe_provisioning_template(templateName="changing")
@@ -85,6 +95,8 @@ def test_a_template_changes_in_every_part_but_its_bodies(iot):
     update = iot.update_provisioning_template
     assert code(update, templateName="changing", preProvisioningHook=hook, removePreProvisioningHook=True) \
         == "InvalidRequestException"
+    nowhere = {"payloadVersion": "2020-04-01", "targetArn": HOOK + "-2"}
+    assert code(update, templateName="changing", preProvisioningHook=nowhere) == "InvalidRequestException"
     assert code(update, templateName="changing", defaultVersionId=9) == "InvalidRequestException"
     assert code(update, templateName="absent", enabled=True) == "ResourceNotFoundException"
     iot.create_provisioning_template(templateName="hookless", templateBody=body, type="JITP", provisioningRoleArn=ROLE)

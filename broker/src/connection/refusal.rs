@@ -6,7 +6,7 @@ use crate::record::{Details, Event, Subject};
 use crate::tls::{HandshakeFailure, Peer};
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::Explanation;
-use jitp_provisioner::{Attempt, Outcome, Principal, ReasonCode, Refusal, Timestamp};
+use jitp_provisioner::{Attempt, AttemptKind, Outcome, Principal, ReasonCode, Refusal, Timestamp};
 use std::fmt::Display;
 use std::net::SocketAddr;
 
@@ -84,11 +84,13 @@ fn unidentified(source: SocketAddr) -> Attempt {
     Attempt {
         sequence: 0,
         timestamp: Timestamp::default(),
+        kind: AttemptKind::Connection,
         outcome: Outcome::Refused,
         reason: ReasonCode::TlsHandshakeFailed,
         message: String::new(),
         certificate_id: None,
         ca_certificate_id: None,
+        claim_certificate_id: None,
         subject: None,
         client_id: None,
         source_ip: source.ip().to_string(),

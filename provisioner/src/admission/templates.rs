@@ -17,7 +17,8 @@ const KEPT: usize = 1280;
 
 /// Parsed templates by their text, so that an edited, deleted or recreated one is never taken for another.
 pub(crate) struct Templates {
-    parsed: Cache<Arc<str>, Arc<Template>>,
+    jitp: Cache<Arc<str>, Arc<Template>>,
+    fleet: Cache<Arc<str>, Arc<Template>>,
     records: SharedRecords<TemplateRecord>,
     versions: SharedRecords<TemplateVersionRecord>,
 }
@@ -25,19 +26,39 @@ pub(crate) struct Templates {
 impl Templates {
     pub(crate) fn new() -> Self {
         Self {
-            parsed: Cache::new(KEPT),
+            jitp: Cache::new(KEPT),
+            fleet: Cache::new(KEPT),
             records: SharedRecords::new(KEPT),
             versions: SharedRecords::new(KEPT),
         }
     }
     /// The template of a body, for a first connection.
     pub(crate) fn jitp(&self, options: &Options, body: &str) -> Result<Arc<Template>, Problems> {
-        if let Some(template) = self.parsed.get(body) {
-            return Ok(template);
+        cached(&self.jitp, options, TemplateType::Jitp, body)
+    }
+    /// The template that RegisterThing names, as it is now, and which of its versions that is.
+    pub(crate) async fn fleet(
+        &self,
+        tx: &mut Tx,
+        name: &TemplateName,
+    ) -> Result<(Arc<TemplateRecord>, Arc<Template>), Cause> {
+        let missing = |what: &str| {
+            let message = format!("the template {name} {what}: create it with type FLEET_PROVISIONING");
+            Cause::new(ReasonCode::TemplateNotFound, message)
+        };
+        let record = tx.get_shared(name, &self.records).await?.ok_or_else(|| missing("does not exist"))?;
+        if record.template_type != TemplateType::FleetProvisioning {
+            return Err(missing("is not of type FLEET_PROVISIONING"));
         }
-        let template = Arc::new(templates::parse(options, TemplateType::Jitp, body)?);
-        self.parsed.put(body.into(), Arc::clone(&template));
-        Ok(template)
+        if !record.enabled {
+            let message = format!("the template {name} is not enabled: enable it");
+            return Err(Cause::new(ReasonCode::TemplateDisabled, message));
+        }
+        let number = record.default_version;
+        let stored = tx.get_shared(&(name.clone(), number), &self.versions).await?;
+        let stored = stored.ok_or_else(|| missing(&format!("has no version {number}")))?;
+        let template = cached(&self.fleet, tx.options(), TemplateType::FleetProvisioning, &stored.body)?;
+        Ok((record, template))
     }
     /// The template of a CA as it is now: its inline body, or the default version of the one that it names.
     pub(crate) async fn source<'c>(
@@ -84,6 +105,21 @@ impl Templates {
         let stored = tx.get_shared(&(name.clone(), number), &self.versions).await?;
         stored.ok_or_else(|| missing(&format!("has no version {number}")))
     }
+}
+
+/// The template of a body, parsed once for its type.
+fn cached(
+    parsed: &Cache<Arc<str>, Arc<Template>>,
+    options: &Options,
+    template_type: TemplateType,
+    body: &str,
+) -> Result<Arc<Template>, Problems> {
+    if let Some(template) = parsed.get(body) {
+        return Ok(template);
+    }
+    let template = Arc::new(templates::parse(options, template_type, body)?);
+    parsed.put(body.into(), Arc::clone(&template));
+    Ok(template)
 }
 
 /// Where a CA's template comes from, as far as that could be found out, and its text.

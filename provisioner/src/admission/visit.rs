@@ -1,7 +1,7 @@
 //! Who knocks: the circumstances of one connection, for the attempts that it leaves.
 use crate::admission::Presentation;
 use crate::admission::cause::Cause;
-use crate::attempt::{Attempt, Outcome};
+use crate::attempt::{Attempt, AttemptKind, Outcome};
 use crate::clock::Timestamp;
 use crate::names::CertificateId;
 use crate::reason::ReasonCode;
@@ -81,11 +81,13 @@ impl Visit {
         Attempt {
             sequence: 0,
             timestamp,
+            kind: AttemptKind::Connection,
             outcome,
             reason,
             message,
             certificate_id: self.certificate_id,
             ca_certificate_id,
+            claim_certificate_id: None,
             subject: self.subject.clone(),
             client_id: Some(self.client_id.clone()),
             source_ip: self.source.ip().to_string(),

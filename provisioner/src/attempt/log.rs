@@ -122,7 +122,7 @@ fn enter(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::Outcome;
+    use crate::attempt::{AttemptKind, Outcome};
     use crate::clock::{ManualClock, Timestamp};
     use crate::provisioner::Options;
     use crate::reason::ReasonCode;
@@ -134,11 +134,13 @@ mod tests {
         Attempt {
             sequence: 0,
             timestamp: Timestamp(at),
+            kind: AttemptKind::Connection,
             outcome: Outcome::Refused,
             reason: ReasonCode::NotAuthenticated,
             message: String::new(),
             certificate_id: None,
             ca_certificate_id: None,
+            claim_certificate_id: None,
             subject: None,
             client_id: None,
             source_ip: String::new(),

@@ -3,6 +3,7 @@
 use super::claim;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
+use crate::fleet;
 use crate::names::CertificateId;
 use crate::provisioner::Provisioner;
 use crate::records::{CertificateRecord, CertificateStatus};
@@ -102,7 +103,10 @@ async fn end_all(tx: &mut Tx, keys: &[Key]) -> Result<usize, RegistryError> {
                 claim::delete(tx, id).await?;
                 deleted += 1;
             }
-            (Some(id), Some(Expiring::Pending)) => deleted += usize::from(end_pending(tx, id).await?),
+            (Some(id), Some(Expiring::Pending)) => {
+                deleted += usize::from(end_pending(tx, id).await?);
+                fleet::forget(tx, key);
+            }
             (None, _) | (_, None) => {
                 let key = key.escape_ascii().to_string();
                 tracing::error!(key, "an entry of the registry's table of what ends is damaged, and dropped");

@@ -50,7 +50,7 @@ pub(crate) async fn create(tx: &mut Tx, template: &CreateTemplate) -> Result<Tem
     let name = &template.name;
     description::check("provisioning template", template.description.as_deref(), 500)?;
     check_role_arn("provisioningRoleArn", &template.role_arn)?;
-    check_hook(template.template_type, template.hook.as_ref())?;
+    check_hook(tx.options(), template.template_type, template.hook.as_ref())?;
     check_body(tx.options(), template.template_type, &template.body)?;
     tags::check(&template.tags)?;
     if tx.exists::<TemplateRecord>(name).await? {
@@ -126,7 +126,7 @@ pub(crate) async fn update(tx: &mut Tx, name: &TemplateName, update: &UpdateTemp
         ));
     }
     let before: TemplateRecord = tx.require(name).await?;
-    check_hook(before.template_type, update.hook.as_ref())?;
+    check_hook(tx.options(), before.template_type, update.hook.as_ref())?;
     let mut after = before.clone();
     if let Some(version) = update.default_version {
         if !tx.exists::<TemplateVersionRecord>(&(name.clone(), version)).await? {
@@ -234,7 +234,7 @@ pub(super) fn check_role_arn(member: &str, role: &str) -> Result<()> {
     )))
 }
 
-fn check_hook(template_type: TemplateType, hook: Option<&ProvisioningHook>) -> Result<()> {
+fn check_hook(options: &Options, template_type: TemplateType, hook: Option<&ProvisioningHook>) -> Result<()> {
     let Some(hook) = hook else { return Ok(()) };
     if template_type == TemplateType::Jitp {
         return Err(RegistryError::InvalidRequest(
@@ -247,7 +247,20 @@ fn check_hook(template_type: TemplateType, hook: Option<&ProvisioningHook>) -> R
             hook.payload_version.chars().take(32).collect::<String>()
         )));
     }
-    check_role_arn("preProvisioningHook.targetArn", &hook.target_arn)
+    check_role_arn("preProvisioningHook.targetArn", &hook.target_arn)?;
+    if options.callbacks.knows(&hook.target_arn) {
+        return Ok(());
+    }
+    let known: Vec<&str> = options.callbacks.arns().collect();
+    let configured = match known.as_slice() {
+        [] => "no hook is configured".to_owned(),
+        arns => format!("configured are {}", arns.join(", ")),
+    };
+    Err(RegistryError::InvalidRequest(format!(
+        "preProvisioningHook.targetArn {:?} leads nowhere: {configured}; a hook is added to the broker's configuration \
+         as [hooks.NAME] with its arn",
+        hook.target_arn
+    )))
 }
 
 fn put_version(tx: &mut Tx, name: &TemplateName, version: u32, body: &str) -> Result<TemplateVersionRecord> {

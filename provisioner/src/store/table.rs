@@ -79,6 +79,8 @@ tables! {
     Templates = "templates",
     /// template, version (4 bytes, big endian) → record.
     TemplateVersions = "template-versions",
+    /// expiry of an ownership token (8 bytes, big endian), certificate id → what RegisterThing answered.
+    FleetAnswers = "fleet-answers",
     /// sequence (8 bytes, big endian) → attempt.
     Attempts = "attempts",
     /// id → registration task, with the secret of its links.

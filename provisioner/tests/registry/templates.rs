@@ -1,5 +1,20 @@
 use super::*;
 use jitp_provisioner::registry::{CreateTemplate, UpdateTemplate};
+use jitp_provisioner::{Callback, Callbacks};
+
+const HOOK: &str = "arn:aws:lambda:us-east-1:000000000000:function:check";
+
+/// A registry that knows a hook.
+async fn with_hook() -> Fixture {
+    struct Never;
+    #[async_trait::async_trait]
+    impl Callback for Never {
+        async fn call(&self, _: &[u8]) -> Result<Vec<u8>, String> {
+            Err("nobody asks here".into())
+        }
+    }
+    Fixture::with(|options| options.callbacks = Callbacks::default().with(HOOK, Arc::new(Never), 1)).await
+}
 
 fn template(name: &str) -> CreateTemplate {
     CreateTemplate {
@@ -14,13 +29,12 @@ fn template(name: &str) -> CreateTemplate {
     }
 }
 fn hook(version: &str) -> Option<ProvisioningHook> {
-    let target_arn = "arn:aws:lambda:us-east-1:000000000000:function:check".into();
-    Some(ProvisioningHook { payload_version: version.into(), target_arn })
+    Some(ProvisioningHook { payload_version: version.into(), target_arn: HOOK.into() })
 }
 
 #[tokio::test]
 async fn a_template_is_checked_before_it_is_stored() {
-    let fixture = Fixture::new().await;
+    let fixture = with_hook().await;
     let fleet = CreateTemplate { template_type: TemplateType::FleetProvisioning, ..template("x") };
     for (new, expected) in [
         (CreateTemplate { body: "{}".into(), ..template("x") }, "IR"),
