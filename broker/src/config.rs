@@ -58,6 +58,8 @@ pub struct Limits {
     pub keep_alive: (u16, u16),
     /// Retained messages in all.
     pub retained_messages: usize,
+    /// Requests of fleet provisioning that wait on one connection; further ones are rejected with 429.
+    pub queued_requests: usize,
 }
 
 impl Default for Limits {
@@ -85,6 +87,7 @@ impl Default for Limits {
             session_expiry: Duration::from_secs(3600),
             keep_alive: (1, 65_535),
             retained_messages: 1_000_000,
+            queued_requests: 16,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Figures {
     /// Deliveries larger than the client takes.
     pub deliveries_too_large: Counter,
     pub protocol_violations: Counter,
+    /// Answers of services that nobody got.
+    pub replies_dropped: Counter,
 }
 
 impl Figures {
@@ -58,6 +60,10 @@ impl Figures {
             deliveries_too_large: count(
                 "jitp_broker_deliveries_too_large_total",
                 "Deliveries skipped because the client takes only smaller packets.",
+            ),
+            replies_dropped: count(
+                "jitp_broker_replies_dropped_total",
+                "Answers to requests of fleet provisioning that the client had not subscribed to or may not receive.",
             ),
             protocol_violations: count(
                 "jitp_broker_protocol_violations_total",

@@ -26,6 +26,7 @@ pub(crate) enum Event {
     Unsubscribe,
     AuthenticationError,
     ProvisionDevice,
+    GetDeviceCredentials,
 }
 
 /// What a record says beyond its subject; what is `None` is left out.
@@ -88,7 +89,7 @@ macro_rules! write_record {
 impl Subject<'_> {
     const fn protocol(self, event: Event) -> Option<&'static str> {
         match event {
-            Event::AuthenticationError | Event::ProvisionDevice => None,
+            Event::AuthenticationError | Event::ProvisionDevice | Event::GetDeviceCredentials => None,
             _ if self.over_http => Some("HTTP"),
             _ => Some("MQTT"),
         }
@@ -137,6 +138,7 @@ impl Event {
             Self::Unsubscribe => "Unsubscribe",
             Self::AuthenticationError => "Connection.AuthNError",
             Self::ProvisionDevice => "ProvisionDevice",
+            Self::GetDeviceCredentials => "GetDeviceCredentials",
         }
     }
 

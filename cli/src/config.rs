@@ -78,6 +78,7 @@ pub struct Broker {
     pub min_keep_alive_seconds: u16,
     pub max_keep_alive_seconds: u16,
     pub max_retained_messages: usize,
+    pub max_queued_requests: usize,
 }
 
 /// Where devices publish over HTTPS.
@@ -319,6 +320,7 @@ impl Config {
                 session_expiry: Duration::from_secs(b.session_expiry_seconds),
                 keep_alive: (b.min_keep_alive_seconds, b.max_keep_alive_seconds),
                 retained_messages: b.max_retained_messages,
+                queued_requests: b.max_queued_requests,
             },
             disconnect_at_expiry: b.disconnect_at_expiry,
             recheck_connect: b.recheck_connect,

@@ -117,6 +117,7 @@ impl Local {
                 will: request.will.map(Box::new),
                 window: request.receive_maximum.min(self.options.receive_maximum).max(1),
             },
+            set_aside: 0,
             closed: false,
         };
         Opened { session, session_present, session_expiry }

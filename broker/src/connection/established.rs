@@ -12,6 +12,7 @@ use crate::events::Presence;
 use crate::live::Registration;
 use crate::message::{Delivery, QoS};
 use crate::record::{self, Details};
+use crate::services::Desk;
 use crate::session::{InFlight, SessionHandle, Wake};
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
@@ -38,6 +39,8 @@ pub(super) struct Established<S> {
     pub(super) packet_ids: PacketIds,
     pub(super) persistent: bool,
     pub(super) last_topic: Arc<str>,
+    /// Where requests of fleet provisioning are served, if there have been any.
+    pub(super) desk: Option<Box<Desk>>,
     pipe: Pipe<S>,
     aliases: Aliases,
     mail: Vec<Delivery>,
@@ -76,6 +79,7 @@ impl Expiry {
 enum Event {
     Read(std::io::Result<usize>),
     Mail(Wake),
+    Answer,
     Time,
 }
 
@@ -93,6 +97,7 @@ impl<S: ByteStream> Established<S> {
             packet_ids: PacketIds::new(),
             persistent: prepared.persistent,
             last_topic: "".into(),
+            desk: None,
             pipe,
             aliases: prepared.aliases,
             mail: Vec::new(),
@@ -119,6 +124,7 @@ impl<S: ByteStream> Established<S> {
         self.resend();
         loop {
             let more_packets = self.take_packets().await?;
+            self.answer();
             let more_mail = self.take_mail();
             self.write().await?;
             if more_packets || more_mail {
@@ -132,7 +138,7 @@ impl<S: ByteStream> Established<S> {
                 Event::Read(Ok(0)) => return Err(lost(&ErrorKind::UnexpectedEof.into())),
                 Event::Read(Ok(read)) => self.shared.figures.bytes_received.increment(read as u64),
                 Event::Read(Err(error)) => return Err(lost(&error)),
-                Event::Mail(Wake::Mail) => {}
+                Event::Mail(Wake::Mail) | Event::Answer => {}
                 Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
                 Event::Time => self.check_time()?,
             }
@@ -147,6 +153,7 @@ impl<S: ByteStream> Established<S> {
         tokio::select! {
             wake = self.session.wait_for_mail() => Event::Mail(wake),
             read = self.pipe.receive() => Event::Read(read),
+            () = answered(&mut self.desk) => Event::Answer,
             () = self.timer.as_mut() => Event::Time,
         }
     }
@@ -356,6 +363,14 @@ impl<S: ByteStream> Established<S> {
             self.pipe.send_last(&mut self.out).await;
         }
         self.pipe.close().await;
+    }
+}
+
+/// Waits for an answer to a request. Without requests there is none.
+async fn answered(desk: &mut Option<Box<Desk>>) {
+    match desk {
+        Some(desk) => desk.wait().await,
+        None => std::future::pending().await,
     }
 }
 

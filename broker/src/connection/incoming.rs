@@ -8,7 +8,7 @@ use crate::backend::{ProtocolVersion, PublishError, SubscribeError, SubscribeOpt
 use crate::config::Profile;
 use crate::message::{Message, PublishProperties, QoS};
 use crate::record::{Details, Event};
-use crate::services::Reservation;
+use crate::services::{Api, Request, Reservation};
 use crate::topic::Filter;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ValueAllocator;
@@ -113,6 +113,8 @@ impl<S: ByteStream> Established<S> {
             QoS::AtLeastOnce => self.out.puback(packet_id, code),
             QoS::ExactlyOnce => self.out.pubrec(packet_id, code),
         }
+        // A request that found no room is rejected at once, before the next one takes the place of its answer.
+        self.answer();
         Ok(())
     }
 
@@ -144,6 +146,9 @@ impl<S: ByteStream> Established<S> {
     }
 
     fn authorize_and_publish(&mut self, publish: Publish) -> Result<(), PublishRefused> {
+        if let Some(api) = Api::of(&publish.topic) {
+            return self.request(api, publish);
+        }
         if let Err(why) = Reservation::of(&publish.topic).check_publish() {
             let message = format!("a PUBLISH to {:?} is refused: {why}", publish.topic);
             self.log_reserved(Event::PublishIn, &publish.topic, why);
@@ -179,6 +184,27 @@ impl<S: ByteStream> Established<S> {
                 PublishError::RetainedReserved => forbidden(error.to_string()),
             }
         })
+    }
+
+    /// A request of fleet provisioning: taken here, and forwarded to nobody.
+    fn request(&mut self, api: Api, publish: Publish) -> Result<(), PublishRefused> {
+        if publish.retain {
+            let why = "a request cannot be retained: send it without RETAIN";
+            self.log_reserved(Event::PublishIn, &publish.topic, why);
+            return Err(forbidden(format!("a PUBLISH to {:?} is refused: {why}", publish.topic)));
+        }
+        if !self.enforcement.may_publish(&publish.topic, false) {
+            return Err(forbidden(format!("no policy allows a PUBLISH to {:?}", publish.topic)));
+        }
+        let details = Details { topic: Some(&publish.topic), retain: Some(false), ..Details::default() };
+        self.enforcement.identity().succeeded(Event::PublishIn, details);
+        self.ask(Request {
+            api,
+            topic: publish.topic,
+            payload: publish.payload,
+            correlation: publish.properties.and_then(|properties| properties.correlation_data),
+        });
+        Ok(())
     }
 
     pub(super) async fn subscribe(
@@ -280,6 +306,9 @@ impl<S: ByteStream> Established<S> {
 
     /// PUBACK or PUBCOMP. One for nothing in flight is ignored: it may answer what was dropped meanwhile.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
+        if self.answer_acknowledged(packet_id) {
+            return;
+        }
         if self.session.acknowledged(packet_id) {
             self.packet_ids.free(packet_id);
         }

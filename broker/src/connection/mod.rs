@@ -1,4 +1,5 @@
 //! One device, from its TCP connection to its end: handshake, CONNECT, admission, MQTT.
+mod answering;
 pub(crate) mod codec;
 mod ending;
 mod established;

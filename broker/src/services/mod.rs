@@ -1,79 +1,41 @@
-//! Reserved topics: which there are, and who may do what with them (`spec/events.md` section 5,
-//! `spec/mqtt-behaviour.md` section 6).
+//! Reserved topics and the services behind them (`spec/fleet-provisioning.md`, `spec/events.md` section 5).
 //!
-//! One module per API will live here. Each decodes a request, calls the provisioner and encodes the answer,
-//! which goes to the requesting connection only; authorisation has happened before, as for any other PUBLISH.
+//! One module per API, all of the same shape: read the request, ask the provisioner, write the answer. Authorisation has
+//! happened before, as for any other PUBLISH. A request is never forwarded, and an answer goes to the connection that
+//! asked and to no other: it does not pass through the router at all.
+mod api;
+mod create_from_csr;
+mod create_keys;
+mod desk;
+mod encoding;
+mod members;
+mod register_thing;
+mod reply;
+mod reservation;
 
-/// A topic or filter by what its first levels reserve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reservation {
-    /// Does not start with `$`: anyone's, as the policies say.
-    None,
-    /// `$aws/events/…`, `$jitp/events/…`: clients subscribe, the broker publishes.
-    Events,
-    /// `$aws/certificates/…`, `$aws/provisioning-templates/…`: the APIs of fleet provisioning.
-    FleetProvisioning,
-    /// Everything else with a `$`.
-    Unsupported,
-}
+pub(crate) use api::Api;
+pub(crate) use desk::{Desk, Request};
+pub(crate) use reply::Reply;
+pub(crate) use reservation::Reservation;
 
-impl Reservation {
-    /// Of a topic, or of a filter without `$share/<group>/`.
-    pub(crate) fn of(topic: &str) -> Self {
-        const EVENTS: [&str; 2] = ["$aws/events/", "$jitp/events/"];
-        const FLEET: [&str; 2] = ["$aws/certificates/", "$aws/provisioning-templates/"];
-        if !topic.starts_with('$') {
-            Self::None
-        } else if EVENTS.iter().any(|prefix| topic.starts_with(prefix)) {
-            Self::Events
-        } else if FLEET.iter().any(|prefix| topic.starts_with(prefix)) {
-            Self::FleetProvisioning
-        } else {
-            Self::Unsupported
+/// What the fuzz targets call.
+#[cfg(feature = "fuzzing")]
+pub(crate) use members::exercise;
+
+use crate::enforcement::Identity;
+use jitp_provisioner::Provisioner;
+
+/// Serves one request. What fails is an answer, too.
+async fn serve(provisioner: &Provisioner, identity: &Identity, request: &Request) -> Reply {
+    let answer = match &request.api {
+        Api::CreateKeys { .. } => create_keys::serve(provisioner, identity, request).await,
+        Api::CreateFromCsr { .. } => create_from_csr::serve(provisioner, identity, request).await,
+        Api::RegisterThing { template, .. } => {
+            register_thing::serve(provisioner, identity, request, template).await
         }
-    }
-
-    /// May a client publish there, if its policies allow it? The text says why not.
-    pub(crate) const fn check_publish(self) -> Result<(), &'static str> {
-        match self {
-            Self::None => Ok(()),
-            Self::Events => Err("event topics are published by the broker only"),
-            Self::FleetProvisioning => Err("fleet provisioning is not served by this broker"),
-            Self::Unsupported => Err("the topic is reserved and nothing serves it"),
-        }
-    }
-
-    /// May a client subscribe there, if its policies allow it? The text says why not.
-    pub(crate) const fn check_subscribe(self) -> Result<(), &'static str> {
-        match self {
-            Self::None | Self::Events | Self::FleetProvisioning => Ok(()),
-            Self::Unsupported => Err("the filter is reserved and nothing serves it"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_may_listen_to_events_and_not_make_them() {
-        for topic in
-            ["$aws/events/#", "$aws/events/presence/connected/a", "$jitp/events/attempts/refused/unknown"]
-        {
-            assert_eq!(Reservation::of(topic), Reservation::Events);
-            assert!(Reservation::of(topic).check_subscribe().is_ok());
-            assert!(Reservation::of(topic).check_publish().is_err());
-        }
-    }
-
-    #[test]
-    fn unknown_reserved_topics_are_refused_both_ways() {
-        for topic in ["$SYS/broker", "$", "$aws", "$aws/#", "$aws/+/x", "$aws/things/a/shadow/get", "$jitp/#"]
-        {
-            assert!(Reservation::of(topic).check_subscribe().is_err(), "{topic}");
-            assert!(Reservation::of(topic).check_publish().is_err(), "{topic}");
-        }
-        assert!(Reservation::of("a/$aws").check_publish().is_ok());
+    };
+    match answer {
+        Ok(payload) => Reply::accepted(request, payload),
+        Err(refusal) => Reply::rejected(request, refusal.error, &refusal.message),
     }
 }

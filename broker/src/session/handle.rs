@@ -4,7 +4,7 @@ use crate::backend::{
     Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
     SubscribeOptions, Subscribed, Will,
 };
-use crate::message::{Delivery, Message, QoS, SessionId};
+use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::router::{Keyed, Subscription};
 use crate::topic::Filter;
 use jitp_provisioner::certs::CertificateId;
@@ -30,6 +30,8 @@ pub struct SessionHandle {
     pub(crate) session: Arc<Session>,
     pub(crate) kept: Kept,
     pub(crate) held: HeldBy,
+    /// Messages in flight towards the client that are the connection's own; the window counts them.
+    pub(crate) set_aside: usize,
     /// Let go of already.
     pub(crate) closed: bool,
 }
@@ -195,7 +197,38 @@ impl SessionHandle {
 
     /// How many more QoS 1 and 2 messages may be in flight.
     fn room(&self) -> usize {
-        usize::from(self.held.window).saturating_sub(self.kept.in_flight.len())
+        usize::from(self.held.window).saturating_sub(self.kept.in_flight.len() + self.set_aside)
+    }
+
+    /// Takes a place of the window for a QoS 1 message that is the connection's own. `false`: the window is full.
+    pub(crate) fn set_aside(&mut self) -> bool {
+        let has_room = self.room() > 0;
+        self.set_aside += usize::from(has_room);
+        has_room
+    }
+
+    /// Gives back a place that was [set aside](Self::set_aside).
+    pub(crate) fn give_back(&mut self) {
+        self.set_aside = self.set_aside.saturating_sub(1);
+    }
+
+    /// What the client has subscribed to that matches a topic: the highest QoS granted, and all identifiers. Shared
+    /// subscriptions do not count. `None`: nothing.
+    pub(crate) fn granted(&self, topic: &str) -> Option<(QoS, SubscriptionIdentifiers)> {
+        let parent_matches = self.local.options.hash_matches_parent;
+        let matching = self.kept.subscriptions.iter().filter(|held| {
+            let of_parent = held.filter.path().strip_suffix("/#") == Some(topic);
+            !held.filter.is_shared() && held.filter.matches(topic) && (parent_matches || !of_parent)
+        });
+        let mut granted = None;
+        for Held { options, .. } in matching {
+            let (qos, identifiers) = granted.get_or_insert((QoS::AtMostOnce, SubscriptionIdentifiers::None));
+            *qos = options.qos.max(*qos);
+            if let Some(identifier) = options.identifier {
+                identifiers.add(identifier);
+            }
+        }
+        granted
     }
 
     /// A QoS 1 or 2 delivery was written with this packet id.

@@ -65,8 +65,16 @@ impl World {
     }
 
     pub async fn with(policy: &str, configure: impl FnOnce(&mut Config)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let options = Options { runs_per_certificate_per_second: 0, ..Options::default() };
+        Self::new_with_options(policy, options, configure).await
+    }
+
+    pub async fn new_with_options(
+        policy: &str,
+        options: Options,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let provisioner = Provisioner::open(directory.path(), options, clock).await.unwrap();
         let (ca, server_ca) = (authority("devices"), authority("servers"));
@@ -125,6 +133,13 @@ impl World {
         let subject = vec![(Attribute::CommonName, name.into())];
         let request = LeafRequest { subject, validity, key: KeyKind::EcP256 };
         self.device_of(self.ca.issue_device(&request).unwrap())
+    }
+
+    /// A device with these PEM texts.
+    pub fn device_of_pem(&self, certificate: &str, private_key: &str) -> Device {
+        let key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).unwrap();
+        let leaf = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        Device { id: CertificateId::of_der(&leaf), tls: Arc::new(self.tls(Some((leaf, key)))) }
     }
 
     pub fn device_of(&self, issued: Issued) -> Device {
