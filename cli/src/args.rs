@@ -1,6 +1,8 @@
 //! The command line.
 use crate::commands::{
-    attempts, audit, bulk, ca, cert, demo, device, export, import, key, policy, simulate, template, thing,
+    attempts, audit, authorize, billing_group, bulk, ca, cert, connection, demo, device, endpoint, events,
+    export, group, import, indexing, key, policy, publish, search, simulate, tag, template, thing,
+    thing_type,
 };
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -56,18 +58,47 @@ pub enum Command {
     /// Provisioning templates: check, create, show, claim
     #[command(subcommand)]
     Template(template::Command),
-    /// Things: list, show
+    /// Things: create, list, show, update, delete, attach, detach
     #[command(subcommand)]
     Thing(thing::Command),
+    /// Thing groups: create, list, show, update, delete, add, remove
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Thing types: create, list, show, deprecate, delete
+    #[command(subcommand)]
+    Type(thing_type::Command),
+    /// Billing groups: create, list, show, update, delete, add, remove
+    #[command(subcommand)]
+    BillingGroup(billing_group::Command),
+    /// Find things by a query
+    Search(search::Args),
+    /// Tags of resources: list, set, remove
+    #[command(subcommand)]
+    Tag(tag::Command),
     /// Device certificates: create, list, show, activate, deactivate, revoke
     #[command(subcommand)]
     Cert(cert::Command),
-    /// Policies: create, list, show, attach, detach
+    /// Policies: create, list, show, attach, detach, effective
     #[command(subcommand)]
     Policy(policy::Command),
     /// Registration tasks: provision a file of devices, a line for each
     #[command(subcommand)]
     Bulk(bulk::Command),
+    /// May a device do this, and by which policy?
+    Authorize(authorize::Args),
+    /// Connections: delete
+    #[command(subcommand)]
+    Connection(connection::Command),
+    /// Send a message to devices
+    Publish(publish::Args),
+    /// Show where devices connect
+    Endpoint(endpoint::Args),
+    /// Events of the registry: show, enable, disable
+    #[command(subcommand)]
+    Events(events::Command),
+    /// What can be searched: show, enable, disable
+    #[command(subcommand)]
+    Indexing(indexing::Command),
     /// Who tried to connect, and why they were let in or not
     Attempts(attempts::Args),
     /// Access keys: create, list, activate, deactivate, delete
@@ -86,7 +117,7 @@ pub enum Command {
     Simulate(simulate::Args),
     /// Print the default configuration: every key, commented
     Config,
-    /// Print the completion script of a shell
+    /// Print the completion script of a shell; it asks the broker for names (JITP_API, JITP_DATA_DIR)
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
     Man,

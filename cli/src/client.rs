@@ -82,12 +82,7 @@ impl Client {
         let mut items = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let separator = if path.contains('?') { '&' } else { '?' };
-            let page = match &token {
-                Some(token) => format!("{path}{separator}{cursor}={}", encode(token)),
-                None => path.to_owned(),
-            };
-            let mut reply = self.get(&page).await?;
+            let mut reply = self.page(path, cursor, token.as_deref()).await?;
             if let Some(Value::Array(more)) = reply.get_mut(member).map(Value::take) {
                 items.extend(more);
             }
@@ -98,16 +93,50 @@ impl Client {
         }
     }
 
+    /// One page of such a list: the first without a token.
+    pub async fn page(&self, path: &str, cursor: &str, token: Option<&str>) -> anyhow::Result<Value> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        match token {
+            Some(token) => self.get(&format!("{path}{separator}{cursor}={}", encode(token))).await,
+            None => self.get(path).await,
+        }
+    }
+
     /// A reply that goes on: the caller reads it chunk by chunk.
     pub async fn stream(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
-        let response = self.send("GET", path, String::new()).await?;
+        let response = self.send("GET", path, &[], Vec::new()).await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
+    /// A body that is no JSON.
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Value> {
+        self.call_with("POST", path, &[], body).await
+    }
+
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let body = body.map(Value::to_string).unwrap_or_default();
+        let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
+        self.call_with(method, path, &[], body).await
+    }
+
+    /// An operation that has inputs in headers, and no body.
+    pub async fn call_with_headers(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Value> {
+        self.call_with(method, path, headers, Vec::new()).await
+    }
+
+    async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Value> {
         let reply = async {
-            let response = self.send(method, path, body).await?;
+            let response = self.send(method, path, headers, body).await?;
             if !response.status().is_success() {
                 return Err(refusal(response).await);
             }
@@ -121,7 +150,13 @@ impl Client {
         serde_json::from_slice(&bytes).context("the reply is not JSON: is this the API of jitp?")
     }
 
-    async fn send(&self, method: &str, path: &str, body: String) -> anyhow::Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Response<Incoming>> {
         let uri = format!("{}{path}", self.base);
         let identity =
             Credentials::new(self.key.id.as_str(), self.key.secret.as_str(), None, None, "jitp").into();
@@ -133,9 +168,8 @@ impl Client {
             .settings(SigningSettings::default())
             .build()?;
         let host = self.base.split("://").nth(1).unwrap_or_default();
-        let headers = [("host", host)];
-        let signable =
-            SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+        let signed = std::iter::once(("host", host)).chain(headers.iter().copied());
+        let signable = SignableRequest::new(method, &uri, signed, SignableBody::Bytes(&body))?;
         let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
         let mut request = Request::builder()
             .method(method)
@@ -143,7 +177,7 @@ impl Client {
             .header("host", host)
             .header("user-agent", concat!("jitp/", env!("CARGO_PKG_VERSION")))
             .header("content-type", "application/json");
-        for (name, value) in instructions.headers() {
+        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
             request = request.header(name, value);
         }
         match self.http.send(request.body(Full::from(body))?).await {

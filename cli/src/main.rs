@@ -2,7 +2,9 @@
 mod args;
 mod client;
 mod commands;
+mod complete;
 mod config;
+mod confirm;
 mod credentials;
 mod data_dir;
 mod device_http;
@@ -16,6 +18,7 @@ mod logging;
 mod moment;
 mod mqtt_device;
 mod output;
+mod pair;
 mod progress;
 
 use args::{Cli, Command};
@@ -28,6 +31,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    complete::answer_shell();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -55,8 +59,19 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Ca(command) => commands::ca::run(&global, command).await,
             Command::Template(command) => commands::template::run(&global, command).await,
             Command::Thing(command) => commands::thing::run(&global, command).await,
+            Command::Group(command) => commands::group::run(&global, command).await,
+            Command::Type(command) => commands::thing_type::run(&global, command).await,
+            Command::BillingGroup(command) => commands::billing_group::run(&global, command).await,
+            Command::Search(args) => commands::search::run(&global, args).await,
+            Command::Tag(command) => commands::tag::run(&global, command).await,
             Command::Cert(command) => commands::cert::run(&global, command).await,
             Command::Policy(command) => commands::policy::run(&global, command).await,
+            Command::Authorize(args) => commands::authorize::run(&global, args).await,
+            Command::Connection(command) => commands::connection::run(&global, command).await,
+            Command::Publish(args) => commands::publish::run(&global, args).await,
+            Command::Endpoint(args) => commands::endpoint::run(&global, args).await,
+            Command::Events(command) => commands::events::run(&global, command).await,
+            Command::Indexing(command) => commands::indexing::run(&global, command).await,
             Command::Attempts(args) => commands::attempts::run(&global, args).await,
             Command::Bulk(command) => commands::bulk::run(&global, command).await,
             Command::Export(args) => commands::export::run(&global, args).await,

@@ -1,4 +1,5 @@
 //! The one place that prints.
+use crate::args::Global;
 use crate::exit::Exit;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -25,6 +26,11 @@ pub fn line(text_: &str) -> anyhow::Result<()> {
 /// Prints JSON: one value, indented.
 pub fn json(value: &Value) -> anyhow::Result<Exit> {
     text(&format!("{value:#}\n"))
+}
+
+/// Says that something was done: the reply, or a sentence for people.
+pub fn done(global: &Global, reply: &Value, sentence: &str) -> anyhow::Result<Exit> {
+    if global.json { json(reply) } else { text(&format!("{sentence}\n")) }
 }
 
 /// Prints rows under headings; says so when there are none.

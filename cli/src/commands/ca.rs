@@ -2,6 +2,7 @@
 use super::{connect, read, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
+use crate::complete;
 use crate::data_dir::write_file;
 use crate::exit::{Exit, InvalidInput};
 use crate::output::{self, member, optional, time};
@@ -114,6 +115,7 @@ pub struct Register {
 #[derive(Debug, Args)]
 pub struct One {
     /// The CA certificate's id
+    #[arg(add = complete::cas())]
     pub id: String,
     #[command(flatten)]
     pub target: Target,
@@ -122,6 +124,7 @@ pub struct One {
 #[derive(Debug, Args)]
 pub struct Budget {
     /// The CA certificate's id
+    #[arg(add = complete::cas())]
     pub id: String,
     /// Certificates that it may register in all, those of an earlier total included
     #[arg(long, value_name = "N", conflicts_with = "unlimited")]

@@ -2,6 +2,7 @@
 use super::{connect, issue, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
+use crate::complete;
 use crate::exit::Exit;
 use crate::output::{self, member, optional, time};
 use clap::{Args, Subcommand};
@@ -14,7 +15,7 @@ pub enum Command {
     /// List certificates
     List {
         /// Only those that this CA signed
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = complete::cas())]
         ca: Option<String>,
         #[command(flatten)]
         target: Target,
@@ -32,6 +33,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct One {
     /// The certificate's id
+    #[arg(add = complete::certificates())]
     pub id: String,
     #[command(flatten)]
     pub target: Target,

@@ -1,12 +1,18 @@
-//! Completions and the manual page, from the command line's own definition.
+//! Completions and the manual page. A completion script asks the program, which knows its command line and, from the
+//! broker, the names of things.
 use crate::args::Cli;
 use crate::exit::Exit;
 use crate::output;
+use anyhow::Context;
 use clap::CommandFactory;
 
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let shells = clap_complete::env::Shells::builtins();
+    let shell = shell.to_string();
+    let completer =
+        shells.completer(&shell).with_context(|| format!("there is no completion for {shell}"))?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "jitp", &mut script);
+    completer.write_registration("COMPLETE", "jitp", "jitp", "jitp", &mut script)?;
     output::text(&String::from_utf8_lossy(&script))
 }
 

@@ -2,6 +2,7 @@
 use super::connect;
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
+use crate::confirm::Sure;
 use crate::exit::Exit;
 use crate::output::{self, member, optional, time};
 use clap::{Subcommand, ValueEnum};
@@ -51,6 +52,8 @@ pub enum Command {
     Delete {
         id: String,
         #[command(flatten)]
+        sure: Sure,
+        #[command(flatten)]
         target: Target,
     },
 }
@@ -65,7 +68,10 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Deactivate { id, target } => {
             switch(global, &connect(global, &target)?, &id, "INACTIVE").await
         }
-        Command::Delete { id, target } => delete(global, &connect(global, &target)?, &id).await,
+        Command::Delete { id, sure, target } => {
+            sure.about(&format!("Delete the access key {id}"))?;
+            delete(global, &connect(global, &target)?, &id).await
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 use super::{connect, read};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
+use crate::complete;
+use crate::confirm::Sure;
 use crate::exit::{Exit, InvalidInput};
 use crate::output::{self, member, optional, time};
 use clap::{Args, Subcommand};
@@ -22,6 +24,7 @@ pub enum Command {
     },
     /// Give a policy a new default document
     Update {
+        #[arg(add = complete::policies())]
         name: String,
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
@@ -35,6 +38,7 @@ pub enum Command {
     },
     /// Show one, with its default document and what it is attached to
     Show {
+        #[arg(add = complete::policies())]
         name: String,
         #[command(flatten)]
         target: Target,
@@ -45,7 +49,21 @@ pub enum Command {
     Detach(Attachment),
     /// Delete a policy that is attached to nothing
     Delete {
+        #[arg(add = complete::policies())]
         name: String,
+        #[command(flatten)]
+        sure: Sure,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List what applies to a certificate, or to a thing by its groups, or to both together
+    #[command(group(clap::ArgGroup::new("of").required(true).multiple(true)))]
+    Effective {
+        /// The certificate's id
+        #[arg(long, value_name = "ID", group = "of", add = complete::certificates())]
+        certificate: Option<String>,
+        #[arg(long, value_name = "NAME", group = "of", add = complete::things())]
+        thing: Option<String>,
         #[command(flatten)]
         target: Target,
     },
@@ -54,6 +72,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Attachment {
     /// The policy
+    #[arg(add = complete::policies())]
     pub name: String,
     /// The ARN of a certificate or a thing group
     pub to: String,
@@ -86,13 +105,13 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Show { name, target } => show(global, &connect(global, &target)?, &name).await,
         Command::Attach(attachment) => attach(global, &attachment, true).await,
         Command::Detach(attachment) => attach(global, &attachment, false).await,
-        Command::Delete { name, target } => {
+        Command::Delete { name, sure, target } => {
+            sure.about(&format!("Delete the policy {name}"))?;
             connect(global, &target)?.delete(&policy(&name)).await?;
-            if global.json {
-                output::json(&json!({}))
-            } else {
-                output::text(&format!("policy {name} is deleted\n"))
-            }
+            output::done(global, &json!({}), &format!("policy {name} is deleted"))
+        }
+        Command::Effective { certificate, thing, target } => {
+            effective(global, &connect(global, &target)?, certificate, thing).await
         }
     }
 }
@@ -135,6 +154,30 @@ async fn show(global: &Global, client: &Client, name: &str) -> anyhow::Result<Ex
         ("attached to", Some(arns.join(", "))),
     ])?;
     output::text(&format!("\n{}\n", member(&reply, "policyDocument")))
+}
+
+async fn effective(
+    global: &Global,
+    client: &Client,
+    certificate: Option<String>,
+    thing: Option<String>,
+) -> anyhow::Result<Exit> {
+    let principal = match &certificate {
+        Some(id) => {
+            let described = client.get(&format!("/certificates/{}", encode(id))).await?;
+            described.pointer("/certificateDescription/certificateArn").cloned()
+        }
+        None => None,
+    };
+    let thing = thing.map(|name| format!("?thingName={}", encode(&name))).unwrap_or_default();
+    let path = format!("/effective-policies{thing}");
+    let mut reply = client.post(&path, &json!({ "principal": principal })).await?;
+    let policies = reply.get_mut("effectivePolicies").map(Value::take).unwrap_or_default();
+    if global.json {
+        return output::json(&policies);
+    }
+    let row = |policy: &Value| vec![member(policy, "policyName"), member(policy, "policyArn")];
+    output::table(&["policy", "arn"], policies.as_array().into_iter().flatten().map(row).collect())
 }
 
 async fn attach(global: &Global, attachment: &Attachment, attach: bool) -> anyhow::Result<Exit> {

@@ -2,6 +2,7 @@
 use super::{connect, issue, read};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
+use crate::complete;
 use crate::exit::{Exit, InvalidInput};
 use crate::output::{self, member, optional, time};
 use clap::{Subcommand, ValueEnum};
@@ -46,6 +47,7 @@ pub enum Command {
     },
     /// Show one, with the body of its default version
     Show {
+        #[arg(add = complete::templates())]
         name: String,
         #[command(flatten)]
         target: Target,
