@@ -93,7 +93,7 @@ impl Issuing {
     }
 
     /// A certificate as the profile has it.
-    async fn issue(
+    pub(crate) async fn issue(
         &self,
         request: CertificateRequest,
         requester: Requester<'_>,
@@ -135,7 +135,7 @@ pub(crate) struct Requester<'a> {
 }
 
 /// Reads a certificate signing request; what is wrong with it is for its maker.
-fn read_request(csr: &str) -> Result<CertificateRequest, IssuingError> {
+pub(crate) fn read_request(csr: &str) -> Result<CertificateRequest, IssuingError> {
     CertificateRequest::from_pem(csr).map_err(|error| IssuingError::Request(error.to_string()))
 }
 

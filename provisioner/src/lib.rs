@@ -27,6 +27,7 @@ mod reason;
 pub mod records;
 mod register_thing;
 pub mod registry;
+mod renewal;
 pub mod search;
 mod shared_records;
 mod simulate;
@@ -55,6 +56,7 @@ pub use provisioner::{Health, Options, Provisioner};
 pub use reason::ReasonCode;
 pub use register_thing::RegisteredThing;
 pub use registry::Registry;
+pub use renewal::{Renewal, RenewalLink, Renewed};
 pub use simulate::{Existing, Simulation};
 
 pub use jitp_certs as certs;

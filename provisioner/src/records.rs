@@ -89,6 +89,8 @@ pub struct CertificateRecord {
     pub generation_id: String,
     /// Why the last provisioning run failed; cleared by a success.
     pub last_error: Option<String>,
+    /// The certificate that this one renews, until this one connects: then that one is retired.
+    pub retires: Option<CertificateId>,
 }
 impl CertificateRecord {
     /// The certificate as PEM text.

@@ -101,6 +101,7 @@ async fn run(tx: &mut Tx, plan: &Plan, leaf: &Certificate) -> Result<(), Cause> 
                 version: 1,
                 generation_id: String::new(),
                 last_error: None,
+                retires: None,
             };
             tx.put(&record)?;
             record

@@ -11,6 +11,7 @@ use crate::provisioner::Inner;
 use crate::reason::ReasonCode;
 use crate::records::{CertificateMode, CertificateRecord};
 use crate::registry::principals;
+use crate::renewal;
 use crate::store::Revision;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
@@ -86,7 +87,12 @@ impl Inner {
                 return Err(Cause::sni_missing("the certificate was registered in mode SNI_ONLY"));
             }
             match standing(&record)? {
-                Standing::Active => Ok(Some(self.principal(&mut tx, leaf, record, as_of).await?)),
+                Standing::Active => {
+                    if record.retires.is_some() {
+                        renewal::connected(&self.registry, record.certificate_id).await;
+                    }
+                    Ok(Some(self.principal(&mut tx, leaf, record, as_of).await?))
+                }
                 Standing::Pending(_) => Ok(None),
             }
         }

@@ -68,6 +68,7 @@ mod tests {
                 version: 1,
                 generation_id: String::new(),
                 last_error: None,
+                retires: None,
             };
             assert_eq!(standing(&record).map_err(|cause| cause.reason), expected, "{status:?}");
         }

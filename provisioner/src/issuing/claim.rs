@@ -116,6 +116,7 @@ pub(crate) async fn admit(
         version: 1,
         generation_id: String::new(),
         last_error: None,
+        retires: None,
     };
     Ok(Some(Principal {
         certificate: leaf.clone(),

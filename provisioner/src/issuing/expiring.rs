@@ -8,6 +8,7 @@ use crate::names::CertificateId;
 use crate::provisioner::Provisioner;
 use crate::records::{CertificateRecord, CertificateStatus};
 use crate::registry::{Registry, certificates};
+use crate::renewal;
 use crate::store::{Direction, Key, KeyRange, Table};
 use crate::transact::transact;
 use crate::tx::Tx;
@@ -27,6 +28,8 @@ pub(crate) enum Expiring {
     Pending,
     /// A provisioning claim.
     Claim,
+    /// The grace period of a certificate that has been renewed: it is retired.
+    Renewed,
 }
 
 /// Enters what ends at a time.
@@ -103,6 +106,10 @@ async fn end_all(tx: &mut Tx, keys: &[Key]) -> Result<usize, RegistryError> {
                 claim::delete(tx, id).await?;
                 deleted += 1;
             }
+            (Some(id), Some(Expiring::Renewed)) => {
+                renewal::retire(tx, id).await?;
+                deleted += 1;
+            }
             (Some(id), Some(Expiring::Pending)) => {
                 deleted += usize::from(end_pending(tx, id).await?);
                 fleet::forget(tx, key);
@@ -136,10 +143,11 @@ impl Expiring {
         match self {
             Self::Pending => b"pending",
             Self::Claim => b"claim",
+            Self::Renewed => b"renewed",
         }
     }
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        [Self::Pending, Self::Claim].into_iter().find(|what| what.as_bytes() == bytes)
+        [Self::Pending, Self::Claim, Self::Renewed].into_iter().find(|what| what.as_bytes() == bytes)
     }
 }
 

@@ -23,6 +23,9 @@ pub struct IssuingOptions {
     pub claim_lifetime: Duration,
     /// How long a connection made with a claim goes on after the claim's end (default 60 s).
     pub claim_grace: Duration,
+    /// How long a certificate that has been renewed stays ACTIVE, if the new one does not connect before (default 7 days);
+    /// 0: until then.
+    pub renewal_grace: Duration,
 }
 
 impl Default for IssuingOptions {
@@ -37,6 +40,7 @@ impl Default for IssuingOptions {
             token_lifetime: Duration::from_secs(3600),
             claim_lifetime: Duration::from_secs(300),
             claim_grace: Duration::from_secs(60),
+            renewal_grace: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

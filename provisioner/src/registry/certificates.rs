@@ -193,6 +193,7 @@ async fn insert(
         version: 1,
         generation_id: uuid::Uuid::new_v4().to_string(),
         last_error: None,
+        retires: None,
     };
     tx.put(&record)?;
     if let Some(ca) = origin.ca {

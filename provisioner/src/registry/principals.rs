@@ -86,6 +86,21 @@ pub(crate) async fn attachment(
     }
 }
 
+/// The things that a certificate is attached to, and how.
+pub(crate) async fn things_of(
+    tx: &mut Tx,
+    certificate: CertificateId,
+) -> Result<Vec<(ThingName, PrincipalType)>> {
+    let table = Table::ThingsOfPrincipal;
+    let rows = tx.rows_of::<CertificateRecord>(&certificate, table, certificate.as_bytes()).await?;
+    rows.iter()
+        .map(|(key, value)| {
+            let thing = name_in_key(table, key.get(32..).unwrap_or_default())?;
+            Ok((thing, decode(table, key, value)?))
+        })
+        .collect()
+}
+
 /// The thing that a certificate is exclusively attached to, if it is.
 pub(crate) async fn exclusive_thing(tx: &mut Tx, certificate: CertificateId) -> Result<Option<ThingName>> {
     let table = Table::ThingsOfPrincipal;

@@ -37,10 +37,12 @@ tables! {
     Certificates = "certificates",
     /// CA certificate id, certificate id → nothing.
     CertificatesByCa = "certificates-by-ca",
-    /// when it ends (milliseconds, 8 bytes, big endian), certificate id → what ends: `pending` or `claim`.
+    /// when it ends (milliseconds, 8 bytes, big endian), certificate id → what ends: `pending`, `claim` or `renewed`.
     Expiring = "expiring",
     /// certificate id of a provisioning claim → record.
     Claims = "claims",
+    /// certificate id → which one it renews, and which one renewed it.
+    Renewals = "renewals",
     /// name → record.
     CertificateProviders = "certificate-providers",
     /// name → record.
