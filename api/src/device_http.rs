@@ -1,5 +1,5 @@
 //! HTTP of devices: `POST /topics/{topic}` on a stream whose certificate someone else has checked
-//! (`spec/mqtt-behaviour.md` section 7). What may be published is decided behind [`DevicePublish`].
+//! (`spec/mqtt-behaviour.md` section 7), and EST. What a device may do is decided behind [`DeviceRequests`].
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jitp_provisioner::{Answer, Publication, PublicationError};
+use jitp_provisioner::certs::Certificate;
+use jitp_provisioner::{Answer, EnrollmentError, Publication, PublicationError};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -20,18 +21,30 @@ use tower::ServiceExt as _;
 
 use crate::call::{decode_query, percent_decode};
 use crate::error::ApiError;
+use crate::est;
 use crate::publication;
 use crate::server::stopped;
 use crate::service::read_body;
 
-/// A device that is connected.
-pub trait DevicePublish: Send + Sync + 'static {
+/// A device that is connected, and what it may ask for.
+pub trait DeviceRequests: Send + Sync + 'static {
     /// Publishes as this device, if it may. `trace` is told the device, and finds the call in the log.
     fn publish<'a>(
         &'a self,
         publication: Publication,
         trace: &'a str,
     ) -> Answer<'a, Result<(), PublicationError>>;
+
+    /// Gives this device its next certificate, if it may have one, for the key of a certificate signing request (PEM).
+    fn enroll<'a>(
+        &'a self,
+        csr: String,
+        same_subject: bool,
+        trace: &'a str,
+    ) -> Answer<'a, Result<Certificate, EnrollmentError>>;
+
+    /// The CA that such certificates are of.
+    fn ca_certificates(&self) -> Vec<Certificate>;
 }
 
 /// How much a device may ask for.
@@ -50,7 +63,7 @@ pub struct DeviceLimits {
 /// Serves the requests of one device until it closes the stream, or, when `stopping` becomes true, the one under way.
 pub async fn serve_device(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    device: Arc<dyn DevicePublish>,
+    device: Arc<dyn DeviceRequests>,
     limits: DeviceLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -83,12 +96,17 @@ pub async fn serve_device(
 
 /// What the requests of a device share.
 struct Desk {
-    device: Arc<dyn DevicePublish>,
+    device: Arc<dyn DeviceRequests>,
     limits: DeviceLimits,
 }
 
 async fn answer(State(desk): State<Arc<Desk>>, request: Request<Body>) -> Response<Body> {
     let trace = uuid::Uuid::new_v4().to_string();
+    if request.uri().path().starts_with(est::PREFIX) {
+        let response = est::answer(&*desk.device, request, desk.limits.body_deadline, &trace).await;
+        count(response.status());
+        return response;
+    }
     let (status, message) = match desk.take(request, &trace).await {
         Ok(()) => (StatusCode::OK, "OK".to_owned()),
         Err(refused) => {
@@ -96,12 +114,16 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request<Body>) -> Respon
             refused
         }
     };
-    metrics::counter!("jitp_device_http_requests_total", "status" => status.as_u16().to_string())
-        .increment(1);
+    count(status);
     let mut response = Response::new(Body::from(json!({"message": message, "traceId": trace}).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn count(status: StatusCode) {
+    metrics::counter!("jitp_device_http_requests_total", "status" => status.as_u16().to_string())
+        .increment(1);
 }
 
 impl Desk {

@@ -25,6 +25,7 @@ mod audited;
 mod call;
 mod device_http;
 mod error;
+mod est;
 mod health;
 mod in_flight;
 mod keys;
@@ -44,7 +45,7 @@ mod signature;
 mod text;
 mod tls;
 
-pub use device_http::{DeviceLimits, DevicePublish, serve_device};
+pub use device_http::{DeviceLimits, DeviceRequests, serve_device};
 pub use keys::{AccessKey, AccessKeys};
 pub use limits::Limits;
 pub use operations::{OperationRoute, operations};

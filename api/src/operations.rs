@@ -24,6 +24,7 @@ mod policy_attachments;
 mod principal_policies;
 mod principals;
 mod registration_tasks;
+mod renewals;
 mod reset;
 mod search;
 mod simulate;
@@ -194,6 +195,7 @@ routes! {
     POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
     GET    Read       "/jitp/v1/ca-certificates/{caCertificateId}/budget" GetCaBudget ca_budgets::get;
     PATCH  Administer "/jitp/v1/ca-certificates/{caCertificateId}/budget" UpdateCaBudget ca_budgets::update;
+    GET    Read       "/jitp/v1/certificates/{certificateId}/renewals" ListRenewals renewals::list;
     GET    Read       "/jitp/v1/operations" ListOperations status::list_operations;
     GET    Read       "/jitp/v1/status" GetStatus status::get;
 }

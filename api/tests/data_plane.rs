@@ -8,8 +8,9 @@
 )]
 mod support;
 
-use jitp_api::{DeviceLimits, DevicePublish, serve_device};
-use jitp_provisioner::{Answer, DataPlane, DeleteConnection, Publication, PublicationError};
+use jitp_api::{DeviceLimits, DeviceRequests, serve_device};
+use jitp_provisioner::certs::Certificate;
+use jitp_provisioner::{Answer, DataPlane, DeleteConnection, EnrollmentError, Publication, PublicationError};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,13 +52,24 @@ impl DataPlane for Taking {
     }
 }
 
-impl DevicePublish for Taking {
+impl DeviceRequests for Taking {
     fn publish<'a>(
         &'a self,
         publication: Publication,
         _: &'a str,
     ) -> Answer<'a, Result<(), PublicationError>> {
         Box::pin(async move { self.take(publication) })
+    }
+    fn enroll<'a>(
+        &'a self,
+        _: String,
+        _: bool,
+        _: &'a str,
+    ) -> Answer<'a, Result<Certificate, EnrollmentError>> {
+        Box::pin(async { Err(EnrollmentError::Forbidden("not here".into())) })
+    }
+    fn ca_certificates(&self) -> Vec<Certificate> {
+        Vec::new()
     }
 }
 
@@ -144,8 +156,8 @@ async fn device_posts(target: &str, payload: &[u8], most: usize) -> (String, Val
     let length = payload.len();
     let head =
         format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    near.write_all(head.as_bytes()).await.unwrap();
-    near.write_all(payload).await.unwrap();
+    // At once: who is refused by its head alone may be answered before more comes.
+    near.write_all(&[head.as_bytes(), payload].concat()).await.unwrap();
     let mut answer = String::new();
     near.read_to_string(&mut answer).await.unwrap();
     serving.await.unwrap();

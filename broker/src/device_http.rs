@@ -1,17 +1,23 @@
-//! Devices that publish over HTTPS with their certificate (`spec/mqtt-behaviour.md` section 7). The broker opens the TLS
+//! Devices that publish over HTTPS with their certificate (`spec/mqtt-behaviour.md` section 7), or ask for their next one (EST). The broker opens the TLS
 //! stream, knows the certificate and decides; HTTP itself is spoken by someone else.
 use crate::connection::Shared;
 use crate::enforcement::{Identity, log_refusal};
 use crate::publication;
 use crate::record::{Details, Event};
 use crate::tls::Peer;
+use jitp_provisioner::certs::Certificate;
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::{Action, Permissions};
-use jitp_provisioner::{Admission, Answer, ConnectContext, Presentation, Publication, PublicationError};
+use jitp_provisioner::{
+    Admission, Answer, ConnectContext, EnrollmentError, Presentation, Publication, PublicationError, Renewal,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+
+/// Who may publish here may renew its certificate over EST. Nothing is ever published there.
+pub const EST_TOPIC: &str = "$jitp/certificates/renew/est";
 
 /// Speaks HTTP with devices.
 pub trait DeviceHttp: Send + Sync {
@@ -68,6 +74,51 @@ impl Device {
             Err(error) => identity.failed(Event::PublishIn, Details { details: Some(error), ..details }),
         }
         published
+    }
+
+    /// Renews the certificate of this device for the key of a certificate signing request (PEM), if its policies allow
+    /// `iot:Publish` on the topic [`EST_TOPIC`].
+    pub async fn enroll(
+        &self,
+        csr: String,
+        same_subject: bool,
+        trace: &str,
+    ) -> Result<Certificate, EnrollmentError> {
+        let (permissions, identity) = self.authenticate(trace).await.map_err(|error| match error {
+            PublicationError::Forbidden(why) => EnrollmentError::Forbidden(why),
+            error => EnrollmentError::Unavailable(error.to_string()),
+        })?;
+        if !permissions.decide(Action::Publish, EST_TOPIC).is_allowed() {
+            log_refusal(&identity, &permissions, Action::Publish, EST_TOPIC);
+            self.shared.figures.requests_refused.increment(1);
+            return Err(EnrollmentError::Forbidden(format!("no policy allows iot:Publish on {EST_TOPIC:?}")));
+        }
+        let renewal = Renewal {
+            certificate_id: identity.certificate,
+            csr,
+            same_subject,
+            client_id: String::new(),
+            source_ip: self.source.ip().to_string(),
+            trace: trace.to_owned(),
+        };
+        let renewed = self.shared.provisioner.renew(&renewal).await;
+        let renewed = renewed.map_err(EnrollmentError::from).and_then(|renewed| {
+            Certificate::from_der(&renewed.certificate.der)
+                .map_err(|error| EnrollmentError::Unavailable(error.to_string()))
+        });
+        match &renewed {
+            Ok(_) => identity.succeeded(Event::RenewCertificate, Details::default()),
+            Err(error) => {
+                let details = Details { details: Some(error), ..Details::default() };
+                identity.failed(Event::RenewCertificate, details);
+            }
+        }
+        renewed
+    }
+
+    /// The CA that certificates are issued under.
+    pub fn ca_certificates(&self) -> Vec<Certificate> {
+        vec![self.shared.provisioner.issuing_ca().clone()]
     }
 
     /// Asked for each request: a certificate that is revoked meanwhile publishes no more.

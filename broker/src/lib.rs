@@ -28,5 +28,5 @@ pub mod fuzzing {
 }
 
 pub use config::{Config, Https, Limits, Profile};
-pub use device_http::{Bytes, Device, DeviceHttp, DeviceStream};
+pub use device_http::{Bytes, Device, DeviceHttp, DeviceStream, EST_TOPIC};
 pub use server::{Broker, ServerIdentity};

@@ -27,6 +27,7 @@ pub(crate) enum Event {
     AuthenticationError,
     ProvisionDevice,
     GetDeviceCredentials,
+    RenewCertificate,
 }
 
 /// What a record says beyond its subject; what is `None` is left out.
@@ -139,6 +140,7 @@ impl Event {
             Self::AuthenticationError => "Connection.AuthNError",
             Self::ProvisionDevice => "ProvisionDevice",
             Self::GetDeviceCredentials => "GetDeviceCredentials",
+            Self::RenewCertificate => "RenewCertificate",
         }
     }
 

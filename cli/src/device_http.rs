@@ -1,7 +1,8 @@
 //! HTTPS of devices: the API's HTTP over the broker's TLS streams. Neither knows the other.
-use jitp_api::{DeviceLimits, DevicePublish, serve_device};
+use jitp_api::{DeviceLimits, DeviceRequests, serve_device};
 use jitp_broker::{Device, DeviceHttp, DeviceStream};
-use jitp_provisioner::{Answer, Publication, PublicationError};
+use jitp_certs::Certificate;
+use jitp_provisioner::{Answer, EnrollmentError, Publication, PublicationError};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -21,12 +22,23 @@ impl DeviceHttp for HttpOverTls {
 
 struct Connected(Device);
 
-impl DevicePublish for Connected {
+impl DeviceRequests for Connected {
     fn publish<'a>(
         &'a self,
         publication: Publication,
         trace: &'a str,
     ) -> Answer<'a, Result<(), PublicationError>> {
         Box::pin(self.0.publish(publication, trace))
+    }
+    fn enroll<'a>(
+        &'a self,
+        csr: String,
+        same_subject: bool,
+        trace: &'a str,
+    ) -> Answer<'a, Result<Certificate, EnrollmentError>> {
+        Box::pin(self.0.enroll(csr, same_subject, trace))
+    }
+    fn ca_certificates(&self) -> Vec<Certificate> {
+        self.0.ca_certificates()
     }
 }

@@ -22,6 +22,7 @@ pub struct Issuing {
     pub token_lifetime_seconds: u64,
     pub claim_lifetime_seconds: u64,
     pub claim_grace_seconds: u64,
+    pub renewal_grace_days: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,6 +50,9 @@ impl Issuing {
         }
         if self.validity_days > MAX_DAYS {
             bail!("issuing.validity_days is {}: it must be 0 to {MAX_DAYS}", self.validity_days);
+        }
+        if self.renewal_grace_days > MAX_DAYS {
+            bail!("issuing.renewal_grace_days is {}: it must be 0 to {MAX_DAYS}", self.renewal_grace_days);
         }
         if self.rsa_key_pool > MAX_KEYS {
             bail!("issuing.rsa_key_pool is {}: it must be 0 to {MAX_KEYS}", self.rsa_key_pool);
@@ -87,6 +91,7 @@ impl Issuing {
             token_lifetime: Duration::from_secs(self.token_lifetime_seconds),
             claim_lifetime: Duration::from_secs(self.claim_lifetime_seconds),
             claim_grace: Duration::from_secs(self.claim_grace_seconds),
+            renewal_grace: Duration::from_secs(u64::from(self.renewal_grace_days) * 24 * 3600),
         })
     }
 

@@ -56,7 +56,7 @@ pub use provisioner::{Health, Options, Provisioner};
 pub use reason::ReasonCode;
 pub use register_thing::RegisteredThing;
 pub use registry::Registry;
-pub use renewal::{Renewal, RenewalLink, Renewed};
+pub use renewal::{EnrollmentError, Renewal, RenewalLink, Renewed};
 pub use simulate::{Existing, Simulation};
 
 pub use jitp_certs as certs;

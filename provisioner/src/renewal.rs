@@ -51,6 +51,34 @@ pub struct Renewed {
     pub retires_at: Option<Timestamp>,
 }
 
+/// Why a device gets no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnrollmentError {
+    /// The request is not acceptable; the text is for the device's maker.
+    #[error("{0}")]
+    Invalid(String),
+    /// The device may not have one; the text is for the operator.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It may work later; the text is for the operator.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<IssuingError> for EnrollmentError {
+    fn from(error: IssuingError) -> Self {
+        use RegistryError as E;
+        match error {
+            IssuingError::Request(message) => Self::Invalid(message),
+            IssuingError::Issuer(message) => Self::Unavailable(message),
+            IssuingError::Registry(
+                error @ (E::NotFound { .. } | E::CertificateState(_) | E::CertificateConflict(_)),
+            ) => Self::Forbidden(error.to_string()),
+            IssuingError::Registry(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
 impl Provisioner {
     /// Issues the next certificate of a device: ACTIVE, attached to what the old one is attached to, all in one commit with
     /// the entry in the audit log. Asked again with the same key before the new one has connected, answers the same; with

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 const QUICK_START: &str = include_str!("../../docs/quick-start.md");
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/archive.md", include_str!("../../docs/archive.md")),
     ("docs/bulk.md", include_str!("../../docs/bulk.md")),
+    ("docs/renewal.md", include_str!("../../docs/renewal.md")),
     ("docs/reason-codes.md", include_str!("../../docs/reason-codes.md")),
 ];
 

@@ -22,6 +22,8 @@ pub enum Command {
     },
     /// Show one, with its things and policies
     Show(One),
+    /// Show which certificates it renews, and which renewed it
+    Chain(One),
     /// Let its device connect
     Activate(One),
     /// Disconnect its device and keep it out until it is activated again
@@ -44,6 +46,7 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Create(args) => issue::certificate(global, &args).await,
         Command::List { ca, target } => list(global, &connect(global, &target)?, ca.as_deref()).await,
         Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
+        Command::Chain(one) => chain(global, &connect(global, &one.target)?, &one.id).await,
         Command::Activate(one) => switch(global, &one, "ACTIVE").await,
         Command::Deactivate(one) => switch(global, &one, "INACTIVE").await,
         Command::Revoke(one) => switch(global, &one, "REVOKED").await,
@@ -97,6 +100,21 @@ async fn show(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit
         ("valid from", time(validity, "notBefore")),
         ("valid to", time(validity, "notAfter")),
     ])
+}
+
+async fn chain(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit> {
+    let reply = client.get(&format!("/jitp/v1/certificates/{}/renewals", encode(id))).await?;
+    if global.json {
+        return output::json(&reply);
+    }
+    let row = |link: &Value| {
+        let at = |name| time(link, name).unwrap_or_default();
+        let status = optional(link, "status").unwrap_or_else(|| "deleted".into());
+        vec![member(link, "certificateId"), status, at("creationDate"), at("renewedDate"), at("retiredDate")]
+    };
+    let links = reply.get("certificates").and_then(Value::as_array);
+    let rows = links.into_iter().flatten().map(row).collect();
+    output::table(&["certificate id", "status", "created", "renewed", "retired"], rows)
 }
 
 async fn switch(global: &Global, one: &One, to: &str) -> anyhow::Result<Exit> {
