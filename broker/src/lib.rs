@@ -25,6 +25,7 @@ pub mod topic;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     pub use crate::connection::exercise::{Plant, codec};
+    pub use crate::services::exercise as request;
 }
 
 pub use config::{Config, Https, Limits, Profile};

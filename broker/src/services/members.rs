@@ -132,7 +132,7 @@ fn insert_once<V, E: Error>(into: &mut BTreeMap<String, V>, name: String, value:
 
 /// What must hold for any payload whatsoever.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn exercise(payload: &[u8]) {
+pub fn exercise(payload: &[u8]) {
     use super::encoding::Encoding;
     for encoding in [Encoding::Json, Encoding::Cbor] {
         match encoding.read(payload) {

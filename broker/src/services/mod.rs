@@ -20,7 +20,7 @@ pub(crate) use reservation::Reservation;
 
 /// What the fuzz targets call.
 #[cfg(feature = "fuzzing")]
-pub(crate) use members::exercise;
+pub use members::exercise;
 
 use crate::enforcement::Identity;
 use jitp_provisioner::Provisioner;

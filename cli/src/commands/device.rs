@@ -1,5 +1,6 @@
 //! `jitp device`: a device's side, for tests and factories.
 use super::ca::KeyType;
+use super::provision::{self, Provision};
 use super::read;
 use crate::args::Global;
 use crate::data_dir::write_file;
@@ -22,6 +23,8 @@ pub enum Command {
     Create(Create),
     /// Connect as a device, publish, subscribe, and print what happened
     Connect(Connect),
+    /// Get a certificate of its own for a device that has a claim certificate
+    Provision(Provision),
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +85,7 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Create(args) => create(global, &args),
         Command::Connect(args) => connect(global, &args).await,
+        Command::Provision(args) => provision::run(global, &args).await,
     }
 }
 

@@ -19,6 +19,7 @@ pub mod indexing;
 mod issue;
 pub mod key;
 pub mod policy;
+mod provision;
 pub mod publish;
 pub mod search;
 pub mod serve;
