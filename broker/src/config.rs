@@ -52,6 +52,12 @@ pub struct Limits {
     pub queued_messages: usize,
     /// Bytes queued for one session; at most 4 GiB count.
     pub queued_bytes: usize,
+    /// At the bounds of a session's queue its oldest messages are dropped, and not the new one.
+    pub drop_oldest: bool,
+    /// Messages stored for all durable sessions together; at the bound new ones are dropped and counted.
+    pub stored_messages: u64,
+    /// Bytes stored for all durable sessions together.
+    pub stored_bytes: u64,
     /// Upper bound of a session expiry, and the expiry of 3.1.1 persistent sessions.
     pub session_expiry: Duration,
     /// Keep alive in seconds: minimum and maximum accepted.
@@ -84,6 +90,9 @@ impl Default for Limits {
             topic_aliases: 16,
             queued_messages: 10_000,
             queued_bytes: 16 * 1024 * 1024,
+            drop_oldest: false,
+            stored_messages: 10_000_000,
+            stored_bytes: 10 * 1024 * 1024 * 1024,
             session_expiry: Duration::from_secs(3600),
             keep_alive: (1, 65_535),
             retained_messages: 1_000_000,

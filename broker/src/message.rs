@@ -1,7 +1,10 @@
 //! What travels through the broker: a message, shared by all its receivers, and its delivery to one of them.
+use crate::session::durable::Sequence;
 use bytes::Bytes;
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,6 +26,55 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// The session that published it, for No Local; `None` when the broker itself did.
     pub publisher: Option<SessionId>,
+    /// How it is stored for durable sessions.
+    pub(crate) stored: StoredAs,
+}
+
+/// Where a message is stored for the sessions that will get it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// For none so far.
+    Nowhere,
+    /// With each delivery.
+    Alone,
+    /// Once for all, with this number.
+    Numbered(u64),
+}
+
+/// [`Stored`], decided once the message is shared already. A clone is another message, and not stored.
+#[derive(Default)]
+pub(crate) struct StoredAs(AtomicU64);
+
+impl StoredAs {
+    const ALONE: u64 = u64::MAX;
+
+    pub(crate) fn get(&self) -> Stored {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Stored::Nowhere,
+            Self::ALONE => Stored::Alone,
+            number => Stored::Numbered(number),
+        }
+    }
+    pub(crate) fn set(&self, stored: Stored) {
+        let number = match stored {
+            Stored::Nowhere => 0,
+            Stored::Alone => Self::ALONE,
+            Stored::Numbered(number) => number,
+        };
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
+impl Clone for StoredAs {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for StoredAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
 }
 
 impl Message {
@@ -36,6 +88,7 @@ impl Message {
             properties: None,
             expires_at: None,
             publisher: None,
+            stored: StoredAs::default(),
         }
     }
 
@@ -150,6 +203,8 @@ pub struct Delivery {
     pub qos: QoS,
     /// The RETAIN flag to send.
     pub retain: bool,
+    /// Its place in the store, if the session is durable.
+    pub(crate) stored: Sequence,
     /// The identifiers of the subscriptions that it matched. MQTT 5 sends them all in one packet.
     pub subscription_identifiers: SubscriptionIdentifiers,
     /// The shared subscription that it came by. If the receiver vanishes before its acknowledgement, another member of

@@ -44,13 +44,16 @@ pub(crate) fn message(shared: &Shared, publication: Publication) -> Result<Messa
     })
 }
 
-/// Publishes it.
+/// Publishes it. A message that asks for an acknowledgement is stored when this returns, where it has to be.
 pub(crate) async fn publish(shared: &Shared, message: Message) -> Result<(), PublicationError> {
     shared.figures.messages_received.increment(1);
-    shared.backend.publish(message).map(|_| ()).map_err(|error| match error {
+    let published = shared.backend.publish(message).map_err(|error| match error {
         PublishError::RetainedFull { .. } => PublicationError::LimitExceeded(error.to_string()),
         PublishError::RetainedReserved => PublicationError::Invalid(error.to_string()),
-    })
+        PublishError::NotStored => PublicationError::Unavailable(error.to_string()),
+    })?;
+    let stored = shared.backend.stored(published).await;
+    stored.map_err(|error| PublicationError::Unavailable(error.to_string()))
 }
 
 fn properties(publication: &Publication) -> PublishProperties {

@@ -1,6 +1,7 @@
 //! The last message of every topic that was published with RETAIN.
 use crate::backend::PublishError;
 use crate::message::Message;
+use crate::session::durable::Owed;
 use parking_lot::RwLock;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +36,9 @@ impl Retained {
         Self { limit, store: RwLock::default() }
     }
 
-    /// Keeps a message instead of the topic's previous one; an empty payload only deletes that.
-    pub(crate) fn set(&self, message: &Arc<Message>) -> Result<(), PublishError> {
+    /// Keeps a message instead of the topic's previous one; an empty payload only deletes that. Returns the topics whose
+    /// messages had expired and made room.
+    pub(crate) fn set(&self, message: &Arc<Message>) -> Result<Vec<Arc<str>>, PublishError> {
         if message.topic.starts_with('$') {
             return Err(PublishError::RetainedReserved);
         }
@@ -44,25 +46,31 @@ impl Retained {
         let mut store = self.store.write();
         if message.payload.is_empty() {
             store.remove(&topic);
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut expired = Vec::new();
         if store.messages.len() >= self.limit && !store.messages.contains_key(&topic) {
-            store.remove_expired(Instant::now());
+            expired = store.remove_expired(Instant::now());
             if store.messages.len() >= self.limit {
                 return Err(PublishError::RetainedFull { limit: self.limit });
             }
         }
-        store.remove(&topic);
-        if let Some(at) = message.expires_at {
-            store.expiring.insert((at, topic.clone()));
-        }
-        store.messages.insert(topic, Arc::clone(message));
-        Ok(())
+        store.insert(topic, Arc::clone(message));
+        Ok(expired)
     }
 
-    /// Forgets all of them.
-    pub(crate) fn clear(&self) {
-        *self.store.write() = Store::default();
+    /// Takes in messages of an earlier process, whatever the limit is now.
+    pub(crate) fn restore(&self, messages: impl Iterator<Item = Message>) {
+        let mut store = self.store.write();
+        for message in messages {
+            store.insert(Topic(Arc::clone(&message.topic)), Arc::new(message));
+        }
+    }
+
+    /// Forgets all of them, and returns their topics.
+    pub(crate) fn clear(&self) -> impl Iterator<Item = Arc<str>> + use<> {
+        let store = std::mem::take(&mut *self.store.write());
+        store.messages.into_keys().map(|topic| topic.0)
     }
 
     /// Whether there is none at all.
@@ -109,6 +117,14 @@ impl Retained {
 }
 
 impl Store {
+    fn insert(&mut self, topic: Topic, message: Arc<Message>) {
+        self.remove(&topic);
+        if let Some(at) = message.expires_at {
+            self.expiring.insert((at, topic.clone()));
+        }
+        self.messages.insert(topic, message);
+    }
+
     fn remove(&mut self, topic: &Topic) {
         if let Some(old) = self.messages.remove(topic)
             && let Some(at) = old.expires_at
@@ -117,14 +133,17 @@ impl Store {
         }
     }
 
-    fn remove_expired(&mut self, now: Instant) {
+    fn remove_expired(&mut self, now: Instant) -> Vec<Arc<str>> {
+        let mut expired = Vec::new();
         while let Some((at, topic)) = self.expiring.pop_first() {
             if at > now {
                 self.expiring.insert((at, topic));
-                return;
+                break;
             }
             self.messages.remove(&topic);
+            expired.push(topic.0);
         }
+        expired
     }
 }
 
@@ -142,6 +161,22 @@ impl Scan {
         let literal = path.split_once(['+', '#']).map_or(path, |(literal, _)| literal);
         let start = literal.strip_suffix('/').unwrap_or(literal);
         Self { path: path.into(), from: Bound::Included(Topic(start.into())) }
+    }
+
+    /// From where another scan of the same filter has come to.
+    pub(crate) fn from(path: &str, owed: &Owed) -> Self {
+        let topic = Topic(Arc::clone(&owed.topic));
+        let from = if owed.with_it { Bound::Included(topic) } else { Bound::Excluded(topic) };
+        Self { path: path.into(), from }
+    }
+
+    /// What is left of it.
+    pub(crate) fn owed(&self) -> Option<Owed> {
+        match &self.from {
+            Bound::Included(topic) => Some(Owed { topic: Arc::clone(&topic.0), with_it: true }),
+            Bound::Excluded(topic) => Some(Owed { topic: Arc::clone(&topic.0), with_it: false }),
+            Bound::Unbounded => None,
+        }
     }
 }
 
@@ -238,7 +273,7 @@ mod tests {
 
     fn retain(store: &Retained, topic: &str, payload: &'static str) -> Result<(), PublishError> {
         let message = Message { retain: true, ..Message::new(topic, payload, QoS::AtLeastOnce) };
-        store.set(&Arc::new(message))
+        store.set(&Arc::new(message)).map(|_| ())
     }
 
     fn found(store: &Retained, path: &str) -> Vec<String> {

@@ -51,7 +51,7 @@ impl Broker {
         let https = config.https.as_ref().map(|https| listener::bind(https.listen)).transpose()?;
         let https_address = https.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         let (stop_accepting, accepting) = watch::channel(false);
-        let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone())?;
+        let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone()).await?;
         let backend = shared.backend.clone();
         let connections = shared.limits.connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let places = Arc::new(Semaphore::new(connections));
@@ -93,8 +93,8 @@ impl Broker {
         self.https_address
     }
 
-    /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest,
-    /// at most `deadline`.
+    /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest and
+    /// stored, at most `deadline`.
     pub async fn shutdown(mut self, deadline: Duration) {
         let deadline = Instant::now() + deadline;
         self.stop_accepting.send_replace(true);
@@ -106,6 +106,7 @@ impl Broker {
         for follower in &mut self.followers {
             let _ = timeout_at(deadline, follower).await;
         }
+        let _ = timeout_at(deadline, self.backend.settled()).await;
     }
 
     /// Ends all sessions, also those that are still on their way in, until no connection is left.

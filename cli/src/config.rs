@@ -47,6 +47,13 @@ pub enum Profile {
     Aws,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dropped {
+    Newest,
+    Oldest,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
@@ -74,6 +81,9 @@ pub struct Broker {
     pub topic_aliases: u16,
     pub max_queued_messages: usize,
     pub max_queued_bytes: usize,
+    pub queue_full_drops: Dropped,
+    pub max_stored_messages: u64,
+    pub max_stored_bytes: u64,
     pub session_expiry_seconds: u64,
     pub min_keep_alive_seconds: u16,
     pub max_keep_alive_seconds: u16,
@@ -317,6 +327,9 @@ impl Config {
                 topic_aliases: b.topic_aliases,
                 queued_messages: b.max_queued_messages,
                 queued_bytes: b.max_queued_bytes,
+                drop_oldest: b.queue_full_drops == Dropped::Oldest,
+                stored_messages: b.max_stored_messages,
+                stored_bytes: b.max_stored_bytes,
                 session_expiry: Duration::from_secs(b.session_expiry_seconds),
                 keep_alive: (b.min_keep_alive_seconds, b.max_keep_alive_seconds),
                 retained_messages: b.max_retained_messages,

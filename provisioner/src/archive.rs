@@ -1,8 +1,8 @@
 //! The archive: the whole registry as JSON lines (`docs/archive.md`).
 //!
 //! A header, one record per row of the registry, and a trailer with the number of records and the SHA-256 of everything
-//! before it. Access keys, other secrets, registration tasks, the attempt log, the audit log and the change log are not part of
-//! it, so an archive holds no secret.
+//! before it. Access keys, other secrets, registration tasks, the attempt log, the audit log, the change log, sessions and retained
+//! messages are not part of it, so an archive holds no secret.
 mod check;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -22,10 +22,12 @@ pub const VERSION: u32 = 1;
 
 /// The tables that are archived, in the order of an archive.
 pub(crate) fn tables() -> Vec<Table> {
-    Table::ALL.iter().copied().filter(|table| !LEFT_OUT.contains(table)).collect()
+    let left_out = |table: &Table| LEFT_OUT.contains(table) || Table::OF_SESSIONS.contains(table);
+    Table::ALL.iter().copied().filter(|table| !left_out(table)).collect()
 }
 
-/// What belongs to one installation, not to the registry's content: its history and its secrets.
+/// What belongs to one installation, not to the registry's content: its history and its secrets; likewise what its
+/// sessions wait for.
 const LEFT_OUT: [Table; 10] = [
     Table::Engine,
     Table::Cursors,

@@ -29,6 +29,7 @@ mod register_thing;
 pub mod registry;
 mod renewal;
 pub mod search;
+pub mod sessions;
 mod shared_records;
 mod simulate;
 pub mod store;

@@ -27,6 +27,7 @@ use crate::permissions::{
 use crate::reason::ReasonCode;
 use crate::records::{CertificateRecord, PolicyVersionRecord};
 use crate::registry::Registry;
+use crate::sessions::SessionStore;
 use crate::simulate::{Simulation, simulate};
 use jitp_certs::Certificate;
 use std::path::{Path, PathBuf};
@@ -334,6 +335,10 @@ impl Provisioner {
     /// Registration tasks: bulk provisioning.
     pub fn registration_tasks(&self) -> &RegistrationTasks {
         &self.inner.registration_tasks
+    }
+    /// Where MQTT sessions and retained messages are kept.
+    pub fn sessions(&self) -> SessionStore {
+        SessionStore::over(self.registry().gate())
     }
     /// Begins an archive of the registry as it is now.
     ///

@@ -23,9 +23,11 @@ impl Dropped {
         }
     }
 
-    /// A session's queue was at its bounds.
-    pub(crate) fn full(&self) {
-        self.full.increment(1);
+    /// A session's queue, or what is stored for all, was at its bounds.
+    pub(crate) fn full(&self, messages: u64) {
+        if messages > 0 {
+            self.full.increment(messages);
+        }
     }
 
     /// So many expired before they could be sent.

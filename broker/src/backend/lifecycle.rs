@@ -3,9 +3,11 @@ use super::directory::{Parked, Slot};
 use super::timers::{Timer, after};
 use super::{Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Will};
 use crate::message::{Delivery, QoS, SessionId};
+use crate::session::durable::{LateRecording, StoredInFlight, StoredSession, Ticket};
 use crate::session::{HeldBy, InFlight, Kept, Session, SessionHandle};
 use hashbrown::hash_table::Entry;
 use jitp_provisioner::certs::CertificateId;
+use jitp_provisioner::sessions::SessionRow;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
@@ -52,7 +54,7 @@ impl Local {
             let mut released = pin!(shard.released.notified());
             released.as_mut().enable();
             match self.ask(&request, ticket) {
-                Asked::Granted(grant) => return Ok(self.granted(request, grant)),
+                Asked::Granted(grant) => return self.granted(request, grant).await,
                 Asked::Refused(error) => return Err(error),
                 Asked::Wait => {}
             }
@@ -66,7 +68,7 @@ impl Local {
         self.directory.with_entry(&request.client_id, |entry| {
             let mut slot = match entry {
                 Entry::Vacant(vacancy) => {
-                    let session = self.new_session(&request.client_id);
+                    let session = self.new_session(request);
                     vacancy.insert(Slot::held(Arc::clone(&session), ticket));
                     return Asked::Granted(Grant { session, resumed: None, ended: None });
                 }
@@ -85,7 +87,7 @@ impl Local {
             self.offline.fetch_sub(1, Ordering::Relaxed);
             let carried = self.options.carry_over_versions || parked.version == request.version;
             if request.clean_start || !carried || parked.expires_at <= Instant::now() {
-                let session = self.new_session(&request.client_id);
+                let session = self.new_session(request);
                 let old = std::mem::replace(&mut slot.session, Arc::clone(&session));
                 return Asked::Granted(Grant { session, resumed: None, ended: Some((old, parked)) });
             }
@@ -95,18 +97,16 @@ impl Local {
         })
     }
 
-    fn granted(self: &Arc<Self>, request: OpenRequest, grant: Grant) -> Opened {
+    async fn granted(self: &Arc<Self>, request: OpenRequest, grant: Grant) -> Result<Opened, OpenError> {
         let Grant { session, resumed, ended } = grant;
         self.online.fetch_add(1, Ordering::Relaxed);
         if let Some(certificate) = request.certificate {
             self.directory.add_to_certificate(certificate, &session);
         }
-        if let Some((old, parked)) = ended {
-            self.finish_parked(&old, *parked, true);
-        }
+        let ended = ended.map_or(0, |(old, parked)| self.finish_parked(&old, *parked, true));
         let session_expiry = request.session_expiry.min(self.options.session_expiry);
         let session_present = resumed.is_some();
-        let session = SessionHandle {
+        let mut handle = SessionHandle {
             local: Arc::clone(self),
             session,
             kept: resumed.map(|parked| parked.kept).unwrap_or_default(),
@@ -114,18 +114,51 @@ impl Local {
                 certificate: request.certificate,
                 version: request.version,
                 expiry: session_expiry,
-                will: request.will.map(Box::new),
+                will: None,
                 window: request.receive_maximum.min(self.options.receive_maximum).max(1),
             },
             set_aside: 0,
+            recorded: 0,
             closed: false,
         };
-        Opened { session, session_present, session_expiry }
+        let ticket = self.record_opened(&handle.session, request.version, session_expiry).max(ended);
+        if ticket > 0 {
+            // Whatever the client is told from here on would be true after a crash, too.
+            handle.read_back(ticket).await?;
+        }
+        handle.held.will = request.will.map(Box::new);
+        Ok(Opened { session: handle, session_present, session_expiry })
     }
 
-    fn new_session(&self, client_id: &Arc<str>) -> Arc<Session> {
+    fn record_opened(&self, session: &Session, version: ProtocolVersion, expiry: Duration) -> Ticket {
+        let mut recording = self.recording();
+        self.record_session(session, version, expiry, None, &mut recording);
+        recording.urgent()
+    }
+
+    /// Records until when a durable session waits; `None`: it has a connection.
+    fn record_session(
+        &self,
+        session: &Session,
+        version: ProtocolVersion,
+        expiry: Duration,
+        waits_until: Option<u64>,
+        recording: &mut LateRecording<'_>,
+    ) {
+        if session.is_durable()
+            && let Some(recording) = recording.begin()
+        {
+            let client_id = Arc::clone(&session.client_id);
+            let row = StoredSession { client_id, version, expiry, waits_until, uncertain: false };
+            recording.put(SessionRow::Session { session: session.id.0.get() }, row.encode());
+        }
+    }
+
+    fn new_session(&self, request: &OpenRequest) -> Arc<Session> {
         let made = self.sessions_made.fetch_add(1, Ordering::Relaxed);
-        Session::new(SessionId(NonZeroU64::MIN.saturating_add(made)), Arc::clone(client_id))
+        let id = SessionId(NonZeroU64::MIN.saturating_add(made));
+        let durable = self.recorder.is_some() && !request.session_expiry.is_zero();
+        Session::new(id, Arc::clone(&request.client_id), durable)
     }
 
     /// A connection lets go of its session.
@@ -136,7 +169,9 @@ impl Local {
         }
         self.online.fetch_sub(1, Ordering::Relaxed);
         if expiry.is_zero() {
-            self.finish(&session, kept);
+            let mut recording = self.recording();
+            self.finish(&session, kept, &mut recording);
+            recording.urgent();
             if let Some(will) = will {
                 self.publish_will(&session, *will);
             }
@@ -172,6 +207,8 @@ impl Local {
                 slot.remove();
                 return Some((kept, delayed));
             }
+            // Here, where nobody can take the session over yet and record that it has a connection again.
+            self.record_parked(session, &mut kept, version, expiry, expires_at);
             let at = delayed.as_ref().map_or(expires_at, |(at, _)| *at);
             let timer = self.timers.set(at, Arc::clone(session));
             self.offline.fetch_add(1, Ordering::Relaxed);
@@ -180,9 +217,37 @@ impl Local {
             None
         });
         if let Some((kept, will)) = discarded.flatten() {
-            self.finish(session, kept);
+            let mut recording = self.recording();
+            self.finish(session, kept, &mut recording);
+            recording.urgent();
             if let Some((_, will)) = will {
                 self.publish_will(session, *will);
+            }
+        }
+    }
+
+    /// Until when a durable session waits, and the packet ids that the client knows messages by.
+    fn record_parked(
+        &self,
+        session: &Arc<Session>,
+        kept: &mut Kept,
+        version: ProtocolVersion,
+        expiry: Duration,
+        expires_at: Instant,
+    ) {
+        let Some(recorder) = self.recorder.as_ref().filter(|_| session.is_durable()) else { return };
+        let mut recording = self.recording();
+        let waits_until = Some(recorder.wall().at(expires_at));
+        self.record_session(session, version, expiry, waits_until, &mut recording);
+        let Some(recording) = recording.begin() else { return };
+        for sent in &kept.in_flight {
+            if let InFlight::Publish { packet_id, delivery } = sent
+                && delivery.qos == QoS::AtLeastOnce
+                && delivery.stored.is_stored()
+            {
+                let in_flight = StoredInFlight { place: delivery.stored.place(), released: false };
+                recording.in_flight(session.id, *packet_id, in_flight);
+                kept.packet_ids_stored = true;
             }
         }
     }
@@ -190,36 +255,61 @@ impl Local {
     /// What came by shared subscriptions goes to other members that are online, except QoS 2 that was sent already. The rest
     /// waits for this one's return.
     fn share_out(&self, session: &Arc<Session>, kept: &mut Kept, queued: Vec<Delivery>) {
+        let mut recording = self.recording();
         for sent in std::mem::take(&mut kept.in_flight) {
             match sent {
                 InFlight::Publish { packet_id, delivery }
-                    if delivery.shared.is_some() && delivery.qos == QoS::AtLeastOnce =>
+                    if delivery.shared.is_some()
+                        && delivery.qos == QoS::AtLeastOnce
+                        && self.pass_on(&delivery, session, true, &mut recording) =>
                 {
-                    if let Err(delivery) = self.pass_on(delivery, session, true) {
-                        kept.in_flight.push_back(InFlight::Publish { packet_id, delivery });
-                    }
+                    self.forget(session, &delivery, Some(packet_id), kept.packet_ids_stored, &mut recording);
                 }
                 sent => kept.in_flight.push_back(sent),
             }
         }
         for delivery in queued {
-            if let Err(delivery) = self.pass_on(delivery, session, true) {
-                self.put_back(session, delivery);
+            if self.pass_on(&delivery, session, true, &mut recording) {
+                self.forget(session, &delivery, None, false, &mut recording);
+            } else {
+                self.put_back(session, delivery, &mut recording);
+            }
+        }
+    }
+
+    /// A session is through with a delivery, which may be stored.
+    pub(crate) fn forget(
+        &self,
+        session: &Session,
+        delivery: &Delivery,
+        packet_id: Option<u16>,
+        packet_id_stored: bool,
+        recording: &mut LateRecording<'_>,
+    ) {
+        if delivery.stored.is_stored()
+            && let Some(recording) = recording.begin()
+        {
+            recording.forget(session.id, delivery);
+            if let Some(packet_id) = packet_id.filter(|_| packet_id_stored) {
+                recording.delete(SessionRow::InFlight { session: session.id.0.get(), packet_id });
             }
         }
     }
 
     /// A session without a connection is over: its will, if it is wanted, is published whatever its delay.
-    fn finish_parked(&self, session: &Arc<Session>, parked: Parked, with_will: bool) {
-        self.finish(session, parked.kept);
+    pub(super) fn finish_parked(&self, session: &Arc<Session>, parked: Parked, with_will: bool) -> Ticket {
+        let mut recording = self.recording();
+        self.finish(session, parked.kept, &mut recording);
+        let ticket = recording.urgent();
         if let Some((_, will)) = parked.will.filter(|_| with_will) {
             self.publish_late(session, will);
         }
+        ticket
     }
 
     /// A session is over: its subscriptions go.
-    fn finish(&self, session: &Arc<Session>, kept: Kept) {
-        let queued = session.finish();
+    fn finish(&self, session: &Arc<Session>, kept: Kept, recording: &mut LateRecording<'_>) {
+        let (queued, unread_from) = session.finish();
         for held in &kept.subscriptions {
             self.router.unsubscribe(&held.filter, session);
         }
@@ -228,14 +318,20 @@ impl Local {
             _ => None,
         });
         for delivery in sent.chain(queued).filter(|delivery| delivery.shared.is_some()) {
-            if self.pass_on(delivery, session, false).is_err() {
+            if !self.pass_on(&delivery, session, false, recording) {
                 self.dropped.no_member();
             }
+        }
+        if session.is_durable()
+            && let Some(recording) = recording.begin()
+        {
+            recording.delete(SessionRow::Session { session: session.id.0.get() });
+            self.chores.reap(session.id, unread_from.map(|from| (Arc::clone(session), from)));
         }
     }
 
     pub(super) fn publish_will(&self, session: &Session, will: Will) {
-        if let Err(error) = self.publish(will.into_message(session)) {
+        if let Err(error) = self.publish(will.into_message(session), None) {
             tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
         }
     }
@@ -253,7 +349,9 @@ impl Local {
             Some((None, parked.will.take().map(|(_, will)| will)))
         });
         match due.flatten() {
-            Some((Some(expired), _)) => self.finish_parked(session, *expired, true),
+            Some((Some(expired), _)) => {
+                self.finish_parked(session, *expired, true);
+            }
             Some((None, Some(will))) => self.publish_late(session, will),
             Some((None, None)) | None => {}
         }
@@ -299,7 +397,13 @@ impl Local {
         for client in clients {
             self.disconnect(&client, end);
         }
-        self.retained.clear();
+        let mut recording = self.recording();
+        let recorder = recording.begin();
+        let topics = self.retained.clear();
+        if let Some(recorder) = recorder {
+            topics.for_each(|topic| recorder.delete(SessionRow::Retained { topic }));
+        }
+        recording.urgent();
     }
 
     pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {

@@ -1,13 +1,16 @@
 //! The backend within this process: from a published message to the mailboxes of its receivers.
+use super::chores::{self, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
 use super::late_wills::{self, LateWills};
 use super::timers::Timers;
 use super::{BackendOptions, Counts, PublishError, Published};
-use crate::message::{Delivery, Message, SubscriptionIdentifiers};
+use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
-use crate::session::{Bounds, Pushed, Session};
+use crate::session::durable::{LateRecording, NotStored, Recorder, Sequence, Ticket};
+use crate::session::{Bounds, Evicted, Pushed, Session, charge};
+use jitp_provisioner::sessions::SessionRow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,12 +28,18 @@ pub(crate) struct Local {
     pub(super) tickets: AtomicU64,
     pub(super) online: AtomicUsize,
     pub(super) offline: AtomicUsize,
-    bounds: Bounds,
+    pub(super) chores: Chores,
+    pub(super) bounds: Bounds,
+    /// `None`: nothing survives this process.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 impl Local {
-    pub(super) fn start(options: BackendOptions) -> Arc<Self> {
+    /// With nothing in it. `recorder`: what there will be of durable sessions and retained messages is stored. Numbers of
+    /// sessions begin behind `first`.
+    pub(super) fn start(options: BackendOptions, recorder: Option<Arc<Recorder>>, first: u64) -> Arc<Self> {
         let (late_wills, due_wills) = LateWills::new();
+        let (chores, to_do) = Chores::new();
         let local = Arc::new(Self {
             router: Router::new(options.hash_matches_parent),
             retained: Retained::new(options.retained_messages),
@@ -38,17 +47,24 @@ impl Local {
             directory: Directory::new(),
             timers: Arc::default(),
             late_wills,
-            sessions_made: AtomicU64::new(0),
+            chores,
+            sessions_made: AtomicU64::new(first),
             tickets: AtomicU64::new(0),
             online: AtomicUsize::new(0),
             offline: AtomicUsize::new(0),
             bounds: Bounds {
                 messages: options.queued_messages,
                 bytes: u32::try_from(options.queued_bytes).unwrap_or(u32::MAX),
+                drop_oldest: options.drop_oldest,
             },
+            recorder,
             options,
         });
         tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));
+        if let Some(recorder) = &local.recorder {
+            tokio::spawn(Arc::clone(recorder).run());
+            tokio::spawn(chores::run(Arc::downgrade(&local), Arc::clone(recorder), to_do));
+        }
         let (timers, weak) = (Arc::clone(&local.timers), Arc::downgrade(&local));
         tokio::spawn(async move {
             while let Some((timer, session)) = timers.next().await {
@@ -61,13 +77,55 @@ impl Local {
         local
     }
 
-    /// Retains and delivers a message.
-    pub(crate) fn publish(&self, message: Message) -> Result<Published, PublishError> {
+    /// Retains and delivers a message. `received`: it came with QoS 2 and this packet id from a durable session, which is to
+    /// be known as long as the message is.
+    pub(crate) fn publish(
+        &self,
+        message: Message,
+        received: Option<(&Session, u16)>,
+    ) -> Result<Published, PublishError> {
         let message = Arc::new(message);
+        let mut recording = self.recording();
         if message.retain {
-            self.retained.set(&message)?;
+            self.retain(&message, &mut recording)?;
         }
-        Ok(Published { matched: self.deliver(&message) })
+        let matched = self.deliver(&message, &mut recording)?;
+        if let Some((session, packet_id)) = received.filter(|(session, _)| session.is_durable())
+            && let Some(recording) = recording.begin()
+        {
+            recording.put(SessionRow::Received { session: session.id.0.get(), packet_id }, vec![1]);
+        }
+        let ticket = match message.qos {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => recording.urgent(),
+        };
+        Ok(Published { matched, ticket })
+    }
+
+    fn retain(&self, message: &Arc<Message>, recording: &mut LateRecording<'_>) -> Result<(), PublishError> {
+        if self.is_stuck() {
+            return Err(PublishError::NotStored);
+        }
+        // Recording before the change, so that what is stored last is what is kept last.
+        let recording = recording.begin();
+        let expired = self.retained.set(message)?;
+        if let Some(recording) = recording {
+            for topic in expired {
+                recording.delete(SessionRow::Retained { topic });
+            }
+            recording.retain(message);
+        }
+        Ok(())
+    }
+
+    /// What is recorded next.
+    pub(crate) fn recording(&self) -> LateRecording<'_> {
+        LateRecording::new(self.recorder.as_deref())
+    }
+
+    /// Can nothing be stored now?
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.recorder.as_ref().is_some_and(|recorder| recorder.is_stuck())
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -80,15 +138,23 @@ impl Local {
     }
 
     /// Puts a message into the mailboxes of all it matches; returns how many.
-    fn deliver(&self, message: &Arc<Message>) -> usize {
+    fn deliver(
+        &self,
+        message: &Arc<Message>,
+        recording: &mut LateRecording<'_>,
+    ) -> Result<usize, PublishError> {
         let mut matches = Matches::within(MEMORY.take());
         self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
+        let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
+        if message.qos > QoS::AtMostOnce && self.is_stuck() && matches.all.iter().any(must_be_stored) {
+            return Err(PublishError::NotStored);
+        }
         let mut count = 0;
         let mut found = matches.all.drain(..).peekable();
         while let Some(mut first) = found.next() {
             count += 1;
             if first.shared.is_some() {
-                self.deliver_shared(first, message);
+                self.deliver_shared(first, message, recording);
                 continue;
             }
             let mut identifiers = SubscriptionIdentifiers::from(first.identifier);
@@ -103,71 +169,151 @@ impl Local {
                 }
             }
             let delivery = Delivery { subscription_identifiers: identifiers, ..first.delivery(message) };
-            self.push(&first.subscriber, delivery);
+            // A session that has ended since gets nothing.
+            let _ = self.push(&first.subscriber, delivery, recording);
         }
         drop(found);
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
-        count
+        Ok(count)
     }
 
-    fn push(&self, session: &Session, delivery: Delivery) {
-        if let Pushed::Full = session.push(delivery, self.bounds) {
-            self.dropped.full();
+    /// Puts a delivery into a mailbox, and stores it if the session is durable. `Err`: the session has ended.
+    fn push(
+        &self,
+        session: &Arc<Session>,
+        delivery: Delivery,
+        recording: &mut LateRecording<'_>,
+    ) -> Result<(), Delivery> {
+        let mut evicted = Evicted::default();
+        let pushed = if session.is_durable() && delivery.qos > QoS::AtMostOnce {
+            self.push_and_store(session, delivery, recording, &mut evicted)
+        } else {
+            session.push(delivery, self.bounds, &mut evicted)
+        };
+        if !evicted.is_empty() {
+            self.evicted(session, &evicted, recording);
+        }
+        match pushed {
+            Pushed::Queued(_) | Pushed::Missed => Ok(()),
+            Pushed::Full => {
+                self.dropped.full(1);
+                Ok(())
+            }
+            Pushed::Gone(delivery) => Err(delivery),
+        }
+    }
+
+    fn push_and_store(
+        &self,
+        session: &Session,
+        delivery: Delivery,
+        recording: &mut LateRecording<'_>,
+        evicted: &mut Evicted,
+    ) -> Pushed {
+        // Before the mailbox is touched: the order of the rows is that of the queue.
+        let Some(recording) = recording.begin() else { return Pushed::Full };
+        if !recording.has_room(charge(&delivery)) {
+            return Pushed::Full;
+        }
+        let copy = delivery.clone();
+        let pushed = session.push(delivery, self.bounds, evicted);
+        if let Pushed::Queued(stored) = &pushed {
+            recording.keep(session.id, Delivery { stored: *stored, ..copy });
+        }
+        pushed
+    }
+
+    fn evicted(&self, session: &Arc<Session>, evicted: &Evicted, recording: &mut LateRecording<'_>) {
+        self.dropped.expired(evicted.expired.len() as u64);
+        self.dropped.full(evicted.oldest.len() as u64);
+        for delivery in evicted.expired.iter().chain(&evicted.oldest) {
+            if let Some(recording) = recording.begin() {
+                recording.forget(session.id, delivery);
+            }
+        }
+        if evicted.overfull {
+            self.chores.trim(session);
         }
     }
 
     /// The chosen member may have ended since: then another one gets it.
-    fn deliver_shared(&self, chosen: Match<Arc<Session>>, message: &Arc<Message>) {
-        match chosen.subscriber.push(chosen.delivery(message), self.bounds) {
-            Pushed::Queued | Pushed::Missed => {}
-            Pushed::Full => self.dropped.full(),
-            Pushed::Gone(delivery) => {
-                if self.pass_on(delivery, &chosen.subscriber, false).is_err() {
-                    self.dropped.no_member();
-                }
-            }
+    fn deliver_shared(
+        &self,
+        chosen: Match<Arc<Session>>,
+        message: &Arc<Message>,
+        recording: &mut LateRecording<'_>,
+    ) {
+        if let Err(delivery) = self.push(&chosen.subscriber, chosen.delivery(message), recording)
+            && !self.pass_on(&delivery, &chosen.subscriber, false, recording)
+        {
+            self.dropped.no_member();
         }
     }
 
-    /// Gives a delivery of a shared subscription to another member of the group, one that is online if `online_only`. It comes
-    /// back if there is none.
+    /// Gives a delivery of a shared subscription to another member of the group, one that is online if `online_only`.
+    /// `false`: there is none.
     pub(super) fn pass_on(
         &self,
-        mut delivery: Delivery,
+        delivery: &Delivery,
         from: &Arc<Session>,
         online_only: bool,
-    ) -> Result<(), Delivery> {
+        recording: &mut LateRecording<'_>,
+    ) -> bool {
         // A member may end just after it was chosen, but not many in a row.
         const ATTEMPTS: usize = 4;
         for _ in 0..ATTEMPTS {
             let chosen = delivery.shared.as_ref().and_then(|group| self.router.choose(group, from.key()));
-            let Some(chosen) = chosen else { return Err(delivery) };
+            let Some(chosen) = chosen else { return false };
             if online_only && chosen.subscriber.standing() != Standing::Online {
-                return Err(delivery);
+                return false;
             }
-            match chosen.subscriber.push(chosen.delivery(&delivery.message), self.bounds) {
-                Pushed::Queued | Pushed::Missed => return Ok(()),
-                Pushed::Full => {
-                    self.dropped.full();
-                    return Ok(());
-                }
-                Pushed::Gone(returned) => delivery = returned,
+            if self.push(&chosen.subscriber, chosen.delivery(&delivery.message), recording).is_ok() {
+                return true;
             }
         }
-        Err(delivery)
+        false
     }
 
-    /// Queues a delivery that the session had already.
-    pub(super) fn put_back(&self, session: &Session, delivery: Delivery) {
-        self.push(session, delivery);
+    /// Queues a delivery again that the session had already.
+    pub(super) fn put_back(
+        &self,
+        session: &Arc<Session>,
+        delivery: Delivery,
+        recording: &mut LateRecording<'_>,
+    ) {
+        if delivery.stored.is_stored()
+            && let Some(recording) = recording.begin()
+        {
+            recording.forget(session.id, &delivery);
+        }
+        // It was there when its connection ended, and it cannot have ended since.
+        let _ = self.push(session, Delivery { stored: Sequence::default(), ..delivery }, recording);
+    }
+
+    /// Waits until a batch is durable, not while nothing can be written.
+    pub(super) async fn stored(&self, ticket: Ticket) -> Result<(), NotStored> {
+        match &self.recorder {
+            Some(recorder) if ticket > 0 => recorder.durable(ticket).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until what was published so far is stored where it has to be.
+    pub(super) async fn settled(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.settled().await;
+        }
     }
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
         self.timers.close();
+        if let Some(recorder) = &self.recorder {
+            recorder.close();
+        }
     }
 }
 
@@ -177,6 +323,7 @@ impl Match<Arc<Session>> {
             message: Arc::clone(message),
             qos: self.qos.min(message.qos),
             retain: self.retain_as_published && message.retain,
+            stored: Sequence::default(),
             subscription_identifiers: self.identifier.into(),
             shared: self.shared.clone(),
         }

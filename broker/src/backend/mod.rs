@@ -2,23 +2,31 @@
 //!
 //! A connection opens a session, publishes and subscribes through its [`SessionHandle`], waits for mail and drains it,
 //! and closes. Identity, permissions, reserved topics and events are above the seam. What is here is local; a relay to
-//! a broker that the user already runs would offer the same surface, and so would sessions on disk: that is why
-//! opening, subscribing and unsubscribing are `async`.
+//! a broker that the user already runs would offer the same surface. Opening, subscribing and unsubscribing are `async`
+//! because a durable session's are on disk when they are done.
+mod chores;
 mod directory;
 mod dropped;
 mod late_wills;
 mod lifecycle;
 mod local;
+mod restore;
 mod timers;
 
+pub(crate) use chores::message_of;
 pub use late_wills::WillAuthority;
 pub(crate) use lifecycle::Leaving;
 pub(crate) use local::Local;
+pub use restore::RestoreError;
+pub(crate) use timers::after;
 
 use crate::message::{Message, QoS};
 use crate::session::SessionHandle;
+use crate::session::durable::{NotStored, Ticket};
 use crate::topic::Filter;
+use jitp_provisioner::Clock;
 use jitp_provisioner::certs::CertificateId;
+use jitp_provisioner::sessions::SessionStore;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -31,6 +39,12 @@ pub struct BackendOptions {
     pub queued_messages: usize,
     /// Bytes queued for one session.
     pub queued_bytes: usize,
+    /// At a session's bounds the oldest messages are dropped, not the new one.
+    pub drop_oldest: bool,
+    /// Messages stored for all durable sessions; further ones are dropped and counted.
+    pub stored_messages: u64,
+    /// Bytes stored for all durable sessions.
+    pub stored_bytes: u64,
     /// Subscriptions of one session.
     pub subscriptions_per_session: usize,
     /// Longest session expiry; a longer one is cut.
@@ -54,6 +68,9 @@ impl BackendOptions {
         Self {
             queued_messages: limits.queued_messages,
             queued_bytes: limits.queued_bytes,
+            drop_oldest: limits.drop_oldest,
+            stored_messages: limits.stored_messages,
+            stored_bytes: limits.stored_bytes,
             subscriptions_per_session: limits.subscriptions_per_session,
             session_expiry: limits.session_expiry,
             retained_messages: limits.retained_messages,
@@ -72,10 +89,21 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// An empty backend. Call within a tokio runtime: one task there minds all expiries, until the last clone and the
-    /// last handle are gone.
+    /// An empty backend that stores nothing. Call within a tokio runtime: one task there minds all expiries, until the last
+    /// clone and the last handle are gone.
     pub fn start(options: BackendOptions) -> Self {
-        Self { local: Local::start(options) }
+        Self { local: Local::start(options, None, 0) }
+    }
+
+    /// A backend whose durable sessions and retained messages are kept in a store: with those that are there. A session is
+    /// durable if it outlives its connection. Takes time with what is stored, and memory with retained messages, sessions and
+    /// their subscriptions, not with what is queued for them. `clock` says when they expire.
+    pub async fn restore(
+        options: BackendOptions,
+        store: SessionStore,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RestoreError> {
+        Ok(Self { local: Local::restore(options, store, clock).await? })
     }
 
     /// Opens the session of a client id for a connection that is authorised already.
@@ -88,7 +116,21 @@ impl Backend {
 
     /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
     pub fn publish(&self, message: Message) -> Result<Published, PublishError> {
-        self.local.publish(message)
+        self.local.publish(message, None)
+    }
+
+    /// Waits until a message of QoS 1 or 2 is stored for those whose sessions are durable, and as a retained one.
+    ///
+    /// # Errors
+    /// It cannot be stored now. It still may be later.
+    pub async fn stored(&self, published: Published) -> Result<(), NotStored> {
+        self.local.stored(published.ticket).await
+    }
+
+    /// Waits until everything that was published, subscribed and acknowledged so far is stored for those whose sessions are
+    /// durable, however long that takes. Costs nothing if nothing is to be stored.
+    pub async fn settled(&self) {
+        self.local.settled().await;
     }
 
     /// Would anybody get a message on this topic: online, or with a session that waits for its client? Cheaper than making
@@ -192,7 +234,7 @@ pub struct Opened {
 }
 
 /// Why a session could not be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// A yet newer connection with the same client id came while this one waited: give way (0x8E).
     #[error("a newer connection with the same client id took over while this one waited for the session")]
@@ -200,6 +242,9 @@ pub enum OpenError {
     /// The old connection did not let go in time: the client should try again (0x88).
     #[error("the previous connection with this client id has not let go of the session in time; try again")]
     StillHeld,
+    /// The session is durable, and the store cannot be read or written: the client should try again (0x88).
+    #[error("the session cannot be stored: {0}")]
+    NotStored(Arc<str>),
 }
 
 /// Why a session's connection must end. The connection tells its client and closes.
@@ -300,6 +345,8 @@ pub struct Published {
     /// Sessions that it matched, each group of a shared subscription counted as one; some may have dropped it at their
     /// bounds.
     pub matched: usize,
+    /// The batch that it is stored in; 0: it need not be.
+    pub(crate) ticket: Ticket,
 }
 
 /// Why a message was not published. Nothing was delivered or retained.
@@ -316,6 +363,9 @@ pub enum PublishError {
     /// 0x87 or 0x90.
     #[error("messages are not retained on topics that start with '$'")]
     RetainedReserved,
+    /// 0x80.
+    #[error("the message is for a durable session, or to be retained, and cannot be stored now; see /readyz")]
+    NotStored,
 }
 
 /// How much there is of everything.
@@ -331,5 +381,7 @@ pub struct Counts {
     pub retained: usize,
 }
 
+#[cfg(test)]
+mod durable_tests;
 #[cfg(test)]
 mod tests;

@@ -7,17 +7,17 @@ use std::future::Future;
 use std::task::Poll;
 use tokio::time::{Instant, advance};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 fn backend() -> Backend {
     Backend::start(options())
 }
 
-fn options() -> BackendOptions {
+pub(super) fn options() -> BackendOptions {
     BackendOptions::new(&crate::Limits::default(), crate::Profile::Standard)
 }
 
-fn clean(client_id: &str) -> OpenRequest {
+pub(super) fn clean(client_id: &str) -> OpenRequest {
     OpenRequest {
         client_id: client_id.into(),
         certificate: None,
@@ -29,31 +29,35 @@ fn clean(client_id: &str) -> OpenRequest {
     }
 }
 
-fn persistent(client_id: &str) -> OpenRequest {
+pub(super) fn persistent(client_id: &str) -> OpenRequest {
     OpenRequest { clean_start: false, session_expiry: HOUR, ..clean(client_id) }
 }
 
-async fn open(backend: &Backend, request: OpenRequest) -> SessionHandle {
+pub(super) async fn open(backend: &Backend, request: OpenRequest) -> SessionHandle {
     backend.open(request).await.unwrap().session
 }
 
-fn filter(text: &str) -> Filter {
+pub(super) fn filter(text: &str) -> Filter {
     Filter::parse(text, TopicLimits { bytes: 1024, levels: 32 }).unwrap()
 }
 
-fn qos(qos: QoS) -> SubscribeOptions {
+pub(super) fn qos(qos: QoS) -> SubscribeOptions {
     SubscribeOptions { qos, ..SubscribeOptions::default() }
 }
 
-async fn subscribe(session: &mut SessionHandle, text: &str, options: SubscribeOptions) -> Subscribed {
+pub(super) async fn subscribe(
+    session: &mut SessionHandle,
+    text: &str,
+    options: SubscribeOptions,
+) -> Subscribed {
     session.subscribe(&filter(text), options).await.unwrap()
 }
 
-fn message(topic: &str, payload: &'static str, qos: QoS) -> Message {
+pub(super) fn message(topic: &str, payload: &'static str, qos: QoS) -> Message {
     Message::new(topic, payload, qos)
 }
 
-fn retained(topic: &str, payload: &'static str, qos: QoS) -> Message {
+pub(super) fn retained(topic: &str, payload: &'static str, qos: QoS) -> Message {
     Message { retain: true, ..message(topic, payload, qos) }
 }
 
@@ -62,13 +66,13 @@ fn will(topic: &str, delay: Duration) -> Option<Will> {
     Some(Will { message, message_expiry: None, delay, authority: None })
 }
 
-fn mail(session: &mut SessionHandle) -> Vec<Delivery> {
+pub(super) fn mail(session: &mut SessionHandle) -> Vec<Delivery> {
     let mut mail = Vec::new();
     session.drain(usize::MAX, &mut mail);
     mail
 }
 
-fn payloads(mail: &[Delivery]) -> Vec<&str> {
+pub(super) fn payloads(mail: &[Delivery]) -> Vec<&str> {
     mail.iter().map(|delivery| std::str::from_utf8(&delivery.message.payload).unwrap()).collect()
 }
 
@@ -82,7 +86,7 @@ fn send(session: &mut SessionHandle, next_id: &mut u16) -> Vec<Delivery> {
     mail
 }
 
-fn is_waiting(session: &SessionHandle) -> bool {
+pub(super) fn is_waiting(session: &SessionHandle) -> bool {
     let mut waiting = Box::pin(session.wait_for_mail());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     waiting.as_mut().poll(&mut context) == Poll::Pending

@@ -74,6 +74,7 @@ impl<S: ByteStream> Established<S> {
             message: Arc::new(reply.message()),
             qos,
             retain: false,
+            stored: crate::session::durable::Sequence::default(),
             subscription_identifiers,
             shared: None,
         };

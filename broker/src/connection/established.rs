@@ -2,6 +2,7 @@
 use super::Shared;
 use super::codec::{Inbound, Outbound, Violation, next_frame};
 use super::ending::Ending;
+use super::held::Held;
 use super::incoming::PacketIds;
 use super::opening::Prepared;
 use super::pipe::{ByteStream, Pipe};
@@ -42,6 +43,8 @@ pub(super) struct Established<S> {
     /// Where requests of fleet provisioning are served, if there have been any.
     pub(super) desk: Option<Box<Desk>>,
     pipe: Pipe<S>,
+    /// What is not said yet, if there is anything.
+    held: Option<Box<Held>>,
     aliases: Aliases,
     mail: Vec<Delivery>,
     registration: Registration,
@@ -80,6 +83,8 @@ enum Event {
     Read(std::io::Result<usize>),
     Mail(Wake),
     Answer,
+    /// What is held may be said.
+    Durable,
     Time,
 }
 
@@ -99,6 +104,7 @@ impl<S: ByteStream> Established<S> {
             last_topic: "".into(),
             desk: None,
             pipe,
+            held: None,
             aliases: prepared.aliases,
             mail: Vec::new(),
             registration: prepared.registration,
@@ -125,6 +131,7 @@ impl<S: ByteStream> Established<S> {
         loop {
             let more_packets = self.take_packets().await?;
             self.answer();
+            self.release();
             let more_mail = self.take_mail();
             self.write().await?;
             if more_packets || more_mail {
@@ -140,6 +147,7 @@ impl<S: ByteStream> Established<S> {
                 Event::Read(Err(error)) => return Err(lost(&error)),
                 Event::Mail(Wake::Mail) | Event::Answer => {}
                 Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
+                Event::Durable => {}
                 Event::Time => self.check_time()?,
             }
         }
@@ -150,7 +158,15 @@ impl<S: ByteStream> Established<S> {
         if due < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(due);
         }
+        let held = &mut self.held;
+        let durable = async {
+            match held {
+                Some(held) => held.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = durable => Event::Durable,
             wake = self.session.wait_for_mail() => Event::Mail(wake),
             read = self.pipe.receive() => Event::Read(read),
             () = answered(&mut self.desk) => Event::Answer,
@@ -179,9 +195,13 @@ impl<S: ByteStream> Established<S> {
                     let topic = publish.topic.as_str();
                     let topic =
                         if *self.last_topic == *topic { Arc::clone(&self.last_topic) } else { topic.into() };
+                    let retain = publish.retain;
                     let publish = super::incoming::Publish::new(publish, topic);
                     self.pipe.consume(length);
                     self.publish(publish)?;
+                    if self.is_ahead() || (retain && self.session.is_crowded()) {
+                        self.catch_up().await?;
+                    }
                 }
                 Inbound::Subscribe { packet_id, subscriptions } => {
                     let subscriptions =
@@ -212,6 +232,9 @@ impl<S: ByteStream> Established<S> {
                 Inbound::Pubrel { packet_id } => {
                     self.pipe.consume(length);
                     self.released(packet_id);
+                    if self.is_ahead() {
+                        self.catch_up().await?;
+                    }
                 }
             }
         }
@@ -246,9 +269,11 @@ impl<S: ByteStream> Established<S> {
         let now = Instant::now();
         let (mut sent, mut refused, mut too_large) = (0, 0, 0);
         let identity = Arc::clone(self.enforcement.identity());
-        for delivery in self.mail.drain(..) {
+        let mut mail = std::mem::take(&mut self.mail);
+        for delivery in mail.drain(..) {
             if !self.enforcement.may_receive(&delivery.message.topic) {
                 refused += 1;
+                self.session.discard(&delivery);
                 continue;
             }
             let details = Details {
@@ -263,15 +288,24 @@ impl<S: ByteStream> Established<S> {
                     false => too_large += 1,
                 }
             } else if let Some(packet_id) = self.packet_ids.allocate() {
-                if self.out.publish(&delivery, packet_id, false, now) {
-                    sent += 1;
+                let again = delivery.stored.is_repeated();
+                let fits = if delivery.qos == QoS::ExactlyOnce && self.session.is_durable_session() {
+                    self.session.sent(packet_id, delivery.clone());
+                    self.confirm(|out| out.publish(&delivery, packet_id, again, now))
+                } else {
+                    let fits = self.out.publish(&delivery, packet_id, again, now);
                     self.session.sent(packet_id, delivery);
+                    fits
+                };
+                if fits {
+                    sent += 1;
                 } else {
                     too_large += 1;
-                    self.packet_ids.free(packet_id);
+                    self.acknowledged(packet_id);
                 }
             }
         }
+        self.mail = mail;
         let figures = &self.shared.figures;
         figures.messages_sent.increment(sent);
         if refused + too_large > 0 {
@@ -301,6 +335,64 @@ impl<S: ByteStream> Established<S> {
         for packet_id in dropped {
             self.acknowledged(packet_id);
         }
+    }
+
+    /// Says something once all that was recorded before is durable; now, if nothing is to be waited for. In order.
+    pub(super) fn confirm<R>(&mut self, say: impl FnOnce(&mut Outbound) -> R) -> R {
+        self.release();
+        let ticket = self.session.unsettled();
+        match (&mut self.held, ticket) {
+            (None, None) => say(&mut self.out),
+            (Some(held), ticket) => held.say(ticket, say),
+            (None, Some(ticket)) => match self.session.progress() {
+                None => say(&mut self.out),
+                Some(progress) => {
+                    let held = self.held.insert(Box::new(Held::new(self.out.like(), progress)));
+                    held.say(Some(ticket), say)
+                }
+            },
+        }
+    }
+
+    /// Says what had to wait and need not any more.
+    fn release(&mut self) {
+        if let Some(held) = &mut self.held {
+            let session = &self.session;
+            if held.release(&mut self.out, |ticket| session.is_durable(ticket)) {
+                self.held = None;
+            }
+        }
+    }
+
+    /// Is more held than should be?
+    fn is_ahead(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_long())
+    }
+
+    /// The client is ahead of the store: what it has sent is stored before more is read from it.
+    async fn catch_up(&mut self) -> Result<(), Ending> {
+        while self.session.is_crowded() || self.is_ahead() {
+            self.release();
+            self.write().await?;
+            let held = &mut self.held;
+            let caught_up = async {
+                match held {
+                    Some(held) => held.changed().await,
+                    None => self.session.uncrowded().await,
+                }
+            };
+            tokio::select! {
+                () = caught_up => {}
+                end = self.session.wait_for_end() => return Err(Ending::Session(end)),
+            }
+            if self.session.is_stuck() {
+                return match self.held.as_ref().is_some_and(|held| held.is_too_long()) {
+                    true => Err(Ending::Throttled("what the client sent cannot be stored now".into())),
+                    false => Ok(()),
+                };
+            }
+        }
+        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), Ending> {

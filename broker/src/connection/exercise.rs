@@ -103,6 +103,7 @@ fn written_and_read(publish: &InboundPublish<'_>, version: ProtocolVersion) {
         message: Arc::new(message),
         qos: publish.qos,
         retain: publish.retain,
+        stored: crate::session::durable::Sequence::default(),
         subscription_identifiers: SubscriptionIdentifiers::None,
         shared: None,
     };
@@ -297,7 +298,7 @@ impl Plant {
             https: None,
         };
         let (_running, stopping) = watch::channel(false);
-        let shared = Shared::start(config, &self.identity, self.provisioner.clone(), stopping).unwrap();
+        let shared = Shared::start(config, &self.identity, self.provisioner.clone(), stopping).await.unwrap();
         let leaf = jitp_provisioner::certs::Certificate::from_der(&self.device).unwrap();
         let peer = Peer { chain: vec![self.device.clone()], leaf, server_name: Some("localhost".into()) };
         let (client, server) = tokio::io::duplex(16 * 1024);
@@ -317,7 +318,11 @@ impl Plant {
         let mut answer = Vec::new();
         let ((), (), read) = tokio::join!(served, talk, answers.read_to_end(&mut answer));
         read.unwrap();
-        (answer, shared.backend.counts())
+        let counts = shared.backend.counts();
+        // The next one begins with nothing stored.
+        shared.backend.forget_all();
+        shared.backend.settled().await;
+        (answer, counts)
     }
 }
 

@@ -85,7 +85,7 @@ impl<S: ByteStream> Established<S> {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == QoS::ExactlyOnce {
             if !self.session.begin_exactly_once(packet_id) {
-                self.out.pubrec(packet_id, 0);
+                self.confirm(|out| out.pubrec(packet_id, 0));
                 return Ok(());
             }
             if self.session.exactly_once().count() > usize::from(self.shared.limits.receive_maximum) {
@@ -110,8 +110,8 @@ impl<S: ByteStream> Established<S> {
         };
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.out.puback(packet_id, code),
-            QoS::ExactlyOnce => self.out.pubrec(packet_id, code),
+            QoS::AtLeastOnce => self.confirm(|out| out.puback(packet_id, code)),
+            QoS::ExactlyOnce => self.confirm(|out| out.pubrec(packet_id, code)),
         }
         // A request that found no room is rejected at once, before the next one takes the place of its answer.
         self.answer();
@@ -163,7 +163,10 @@ impl<S: ByteStream> Established<S> {
         if let Some(expiry) = publish.expiry {
             message = message.expiring_after(expiry.min(self.shared.limits.message_expiry));
         }
-        let result = self.session.publish(message);
+        let result = match message.qos {
+            QoS::ExactlyOnce => self.session.publish_exactly_once(publish.packet_id, message),
+            QoS::AtMostOnce | QoS::AtLeastOnce => self.session.publish(message),
+        };
         self.last_topic = publish.topic;
         let identity = self.enforcement.identity();
         let details =
@@ -182,6 +185,13 @@ impl<S: ByteStream> Established<S> {
                     },
                 },
                 PublishError::RetainedReserved => forbidden(error.to_string()),
+                PublishError::NotStored => PublishRefused {
+                    code: PubackReasonCode::UnspecifiedError,
+                    otherwise: match publish.qos {
+                        QoS::AtMostOnce => Otherwise::Drop,
+                        _ => Otherwise::End(Ending::Throttled(error.to_string().into())),
+                    },
+                },
             }
         })
     }
@@ -231,6 +241,7 @@ impl<S: ByteStream> Established<S> {
                 ProtocolVersion::V311 => SubackReturnCode::Failure as u8,
             });
         }
+        self.settle().await?;
         self.out.suback(packet_id, &codes);
         self.log_filters(Event::Subscribe, &granted);
         if !granted.is_empty() {
@@ -297,6 +308,7 @@ impl<S: ByteStream> Established<S> {
                 Err(_) => UnsubackReasonCode::TopicFilterInvalid,
             } as u8);
         }
+        self.settle().await?;
         self.out.unsuback(packet_id, &codes);
         let topics: Vec<&str> = filters.iter().map(String::as_str).collect();
         self.log_filters(Event::Unsubscribe, &topics);
@@ -319,7 +331,7 @@ impl<S: ByteStream> Established<S> {
         if refused {
             self.acknowledged(packet_id);
         } else if self.session.received(packet_id) {
-            self.out.pubrel(packet_id, 0);
+            self.confirm(|out| out.pubrel(packet_id, 0));
         } else {
             self.out.pubrel(packet_id, PubcompReasonCode::PacketIdentifierNotFound as u8);
         }
@@ -330,7 +342,12 @@ impl<S: ByteStream> Established<S> {
         let known = self.session.end_exactly_once(packet_id);
         let code =
             if known { PubcompReasonCode::Success } else { PubcompReasonCode::PacketIdentifierNotFound };
-        self.out.pubcomp(packet_id, code as u8);
+        self.confirm(|out| out.pubcomp(packet_id, code as u8));
+    }
+
+    /// What was subscribed is durable if the session is.
+    async fn settle(&self) -> Result<(), Ending> {
+        self.session.settled().await.map_err(|error| Ending::Throttled(error.to_string().into()))
     }
 
     /// DISCONNECT.

@@ -5,6 +5,7 @@ mod ending;
 mod established;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod exercise;
+mod held;
 mod incoming;
 mod opening;
 mod pipe;
@@ -67,8 +68,9 @@ pub(crate) struct HttpDoor {
 impl Shared {
     /// For a broker that starts. Call within a tokio runtime. `stopping` becomes true when it stops.
     ///
-    /// Fails with `InvalidInput` when the identity is not a certificate chain with its key.
-    pub(crate) fn start(
+    /// Fails with `InvalidInput` when the identity is not a certificate chain with its key, and with `InvalidData` when what is
+    /// stored of sessions cannot be read.
+    pub(crate) async fn start(
         config: Config,
         identity: &ServerIdentity,
         provisioner: Provisioner,
@@ -84,7 +86,11 @@ impl Shared {
             }),
             None => None,
         };
-        let backend = Backend::start(BackendOptions::new(&limits, config.profile));
+        let options = BackendOptions::new(&limits, config.profile);
+        let clock = Arc::clone(provisioner.clock());
+        let backend = Backend::restore(options, provisioner.sessions(), clock)
+            .await
+            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
         Ok(Arc::new(Self {
             topics: TopicLimits::from(&limits),
             acceptor,

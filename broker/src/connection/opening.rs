@@ -128,7 +128,7 @@ impl<'a> Opening<'a> {
             refusal::of_session(self.shared, &identity, "SERVER_ERROR", &error.to_string());
             match error {
                 OpenError::Superseded => refused(ConnackCode::SUPERSEDED, None),
-                OpenError::StillHeld => refused(ConnackCode::UNAVAILABLE, None),
+                OpenError::StillHeld | OpenError::NotStored(_) => refused(ConnackCode::UNAVAILABLE, None),
             }
         })?;
         if registration.has_ended() {

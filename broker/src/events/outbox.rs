@@ -65,6 +65,8 @@ impl Outbox {
             for entry in &batch {
                 self.publish(entry).await?;
             }
+            // Not before it is stored for those who will come back for it.
+            self.backend.settled().await;
             changes.advance(CONSUMER, last).await?;
             done = last;
         }

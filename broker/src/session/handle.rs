@@ -1,4 +1,7 @@
 //! The connection's side of an open session.
+use super::durable::{
+    NotStored, Owed, Progress, Recording, Sequence, StoredInFlight, Ticket, encode_subscription,
+};
 use super::{Held, InFlight, Kept, RetainedScan, Session};
 use crate::backend::{
     Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
@@ -8,6 +11,7 @@ use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers}
 use crate::router::{Keyed, Subscription};
 use crate::topic::Filter;
 use jitp_provisioner::certs::CertificateId;
+use jitp_provisioner::sessions::SessionRow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -15,6 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Held by exactly one connection. Dropping it is [`SessionHandle::close`] with [`Close::ABRUPT`].
 ///
@@ -32,6 +37,8 @@ pub struct SessionHandle {
     pub(crate) held: HeldBy,
     /// Messages in flight towards the client that are the connection's own; the window counts them.
     pub(crate) set_aside: usize,
+    /// The last batch that has something of this connection that it must wait for.
+    pub(crate) recorded: Ticket,
     /// Let go of already.
     pub(crate) closed: bool,
 }
@@ -65,14 +72,100 @@ impl SessionHandle {
         self.session.id
     }
 
-    /// Publishes a message of this client; `publisher` is filled in. Returns the number of matches.
-    pub fn publish(&self, mut message: Message) -> Result<Published, PublishError> {
+    /// Publishes a message of this client; `publisher` is filled in. Returns the number of matches. The client may be told
+    /// once [`SessionHandle::unsettled`] allows.
+    pub fn publish(&mut self, message: Message) -> Result<Published, PublishError> {
+        self.publish_as(message, None)
+    }
+
+    /// The same for a message that came with QoS 2 and this packet id, after [`SessionHandle::begin_exactly_once`].
+    pub fn publish_exactly_once(
+        &mut self,
+        packet_id: u16,
+        message: Message,
+    ) -> Result<Published, PublishError> {
+        self.publish_as(message, Some(packet_id))
+    }
+
+    fn publish_as(
+        &mut self,
+        mut message: Message,
+        packet_id: Option<u16>,
+    ) -> Result<Published, PublishError> {
         message.publisher = Some(self.session.id);
-        self.local.publish(message)
+        let received = packet_id.map(|packet_id| (&*self.session, packet_id));
+        let published = self.local.publish(message, received)?;
+        self.recorded = self.recorded.max(published.ticket);
+        Ok(published)
+    }
+
+    /// Something of this connection is not durable yet: the batch that it is in. What the client must know to be safe is not
+    /// said before that is durable.
+    pub fn unsettled(&self) -> Option<Ticket> {
+        let ticket = self.recorded;
+        (ticket > 0 && !self.is_durable(ticket)).then_some(ticket)
+    }
+
+    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
+        self.local.recorder.as_ref().is_none_or(|recorder| recorder.is_durable(ticket))
+    }
+
+    /// To watch how far the store has come. `None`: nothing is stored.
+    pub(crate) fn progress(&self) -> Option<watch::Receiver<Progress>> {
+        Some(self.local.recorder.as_ref()?.progress())
+    }
+
+    /// Waits until what was recorded is durable.
+    ///
+    /// # Errors
+    /// It cannot be stored now. It still may be later.
+    pub async fn settled(&self) -> Result<(), NotStored> {
+        match &self.local.recorder {
+            Some(recorder) if self.recorded > 0 => recorder.durable(self.recorded).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits while more is to be stored than should be. For a client that sends what has to be.
+    pub(crate) async fn uncrowded(&self) {
+        if let Some(recorder) = &self.local.recorder {
+            recorder.room().await;
+        }
+    }
+
+    /// Whether more is to be stored than should be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.local.recorder.as_ref().is_some_and(|recorder| recorder.is_crowded())
+    }
+
+    /// Is the session stored?
+    pub fn is_durable_session(&self) -> bool {
+        self.session.is_durable()
+    }
+
+    /// Records something of a durable session that the client must wait for.
+    fn record_urgent(&mut self, what: impl FnOnce(&Session, &mut Recording<'_>)) {
+        if !self.session.is_durable() {
+            return;
+        }
+        let mut recording = self.local.recording();
+        if let Some(recording) = recording.begin() {
+            what(&self.session, recording);
+        }
+        self.recorded = self.recorded.max(recording.urgent());
+    }
+
+    /// Records something of a durable session that nobody waits for.
+    fn record(&self, what: impl FnOnce(&Session, &mut Recording<'_>)) {
+        if self.session.is_durable()
+            && let Some(recording) = self.local.recording().begin()
+        {
+            what(&self.session, recording);
+        }
     }
 
     /// Subscribes, or replaces the options of an existing subscription. Retained messages come with the next mail:
-    /// send SUBACK before draining.
+    /// send SUBACK before draining, and after [`SessionHandle::settled`].
     pub async fn subscribe(
         &mut self,
         filter: &Filter,
@@ -108,6 +201,13 @@ impl SessionHandle {
             self.forget_scan(filter);
             self.kept.scans.push_back(RetainedScan::new(filter, options));
         }
+        let owed =
+            self.kept.scans.iter().find(|scan| scan.filter == *filter).and_then(|scan| scan.scan.owed());
+        self.record_urgent(|session, recording| {
+            let row =
+                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
+            recording.put(row, encode_subscription(&options, owed.as_ref()));
+        });
         Ok(Subscribed { granted: options.qos, existed })
     }
 
@@ -119,7 +219,13 @@ impl SessionHandle {
         };
         subscriptions.swap_remove(position);
         self.forget_scan(filter);
-        self.local.router.unsubscribe(filter, &self.session)
+        let removed = self.local.router.unsubscribe(filter, &self.session);
+        self.record_urgent(|session, recording| {
+            let row =
+                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
+            recording.delete(row);
+        });
+        removed
     }
 
     fn forget_scan(&mut self, filter: &Filter) {
@@ -137,13 +243,33 @@ impl SessionHandle {
         let window_open = self.room() > 0;
         let scan_ready =
             self.kept.scans.front().is_some_and(|scan| window_open || scan.options.qos == QoS::AtMostOnce);
-        poll_fn(|context| match self.session.poll_mail(context, window_open) {
-            Poll::Ready(Some(end)) => Poll::Ready(Wake::Ended(end)),
-            Poll::Ready(None) => Poll::Ready(Wake::Mail),
-            Poll::Pending if scan_ready => Poll::Ready(Wake::Mail),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+        loop {
+            let wake = poll_fn(|context| match self.session.poll_mail(context, window_open) {
+                Poll::Ready(Some(end)) => Poll::Ready(Wake::Ended(end)),
+                Poll::Ready(None) => Poll::Ready(Wake::Mail),
+                Poll::Pending if scan_ready => Poll::Ready(Wake::Mail),
+                Poll::Pending => Poll::Pending,
+            })
+            .await;
+            match (wake, &self.local.recorder) {
+                (Wake::Mail, Some(recorder)) if !scan_ready && self.session.is_durable() => {
+                    if !self.read_page(recorder).await {
+                        return wake;
+                    }
+                }
+                _ => return wake,
+            }
+        }
+    }
+
+    /// Waits until the connection must end, whatever else comes.
+    pub(crate) async fn wait_for_end(&self) -> SessionEnd {
+        poll_fn(|context| self.session.poll_end(context)).await
+    }
+
+    /// Can nothing be stored now?
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.local.is_stuck()
     }
 
     /// The end, if the connection must end.
@@ -161,13 +287,27 @@ impl SessionHandle {
         let left = max.saturating_sub(mail.len() - before);
         if left > 0 {
             let expired = self.session.drain(left, &mut room, mail);
-            self.local.dropped.expired(expired);
+            self.local.dropped.expired(expired.len() as u64);
+            for delivery in &expired {
+                self.discard(delivery);
+            }
+        }
+    }
+
+    /// A delivery that was drained is not sent.
+    pub fn discard(&self, delivery: &Delivery) {
+        if delivery.stored.is_stored() {
+            self.record(|session, recording| recording.forget(session.id, delivery));
         }
     }
 
     fn drain_retained(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
         let key = self.session.id;
-        let end = mail.len().saturating_add(max);
+        let before = mail.len();
+        let end = before.saturating_add(max);
+        if self.kept.scans.is_empty() {
+            return;
+        }
         while let Some(RetainedScan { options, scan, .. }) = self.kept.scans.front_mut() {
             let through = self.local.retained.scan(scan, &mut |message| {
                 if options.no_local && message.publisher == Some(key) {
@@ -183,16 +323,35 @@ impl SessionHandle {
                     message: Arc::clone(message),
                     qos,
                     retain: true,
+                    stored: Sequence::default(),
                     subscription_identifiers: options.identifier.into(),
                     shared: None,
                 });
                 ControlFlow::Continue(())
             });
             if !through {
-                return;
+                break;
             }
-            self.kept.scans.pop_front();
+            if let Some(through) = self.kept.scans.pop_front() {
+                self.record_owed(&through.filter, through.options, None);
+            }
         }
+        if let Some(scan) = self.kept.scans.front() {
+            self.record_owed(&scan.filter, scan.options, scan.scan.owed());
+        }
+        for delivery in mail.iter_mut().skip(before).filter(|delivery| delivery.qos > QoS::AtMostOnce) {
+            delivery.stored = self.session.place_aside();
+            self.record(|session, recording| recording.keep(session.id, delivery.clone()));
+        }
+    }
+
+    /// What a subscription is still owed of the retained messages.
+    fn record_owed(&self, filter: &Filter, options: SubscribeOptions, owed: Option<Owed>) {
+        self.record(|session, recording| {
+            let row =
+                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
+            recording.put(row, encode_subscription(&options, owed.as_ref()));
+        });
     }
 
     /// How many more QoS 1 and 2 messages may be in flight.
@@ -231,23 +390,36 @@ impl SessionHandle {
         granted
     }
 
-    /// A QoS 1 or 2 delivery was written with this packet id.
+    /// A QoS 1 or 2 delivery is sent with this packet id. One with QoS 2 of a durable session is not written before
+    /// [`SessionHandle::unsettled`] allows: its packet id must be known after a crash.
     pub fn sent(&mut self, packet_id: u16, delivery: Delivery) {
+        if delivery.qos == QoS::ExactlyOnce && delivery.stored.is_stored() {
+            let in_flight = StoredInFlight { place: delivery.stored.place(), released: false };
+            self.record_urgent(|session, recording| recording.in_flight(session.id, packet_id, in_flight));
+        }
         self.kept.in_flight.push_back(InFlight::Publish { packet_id, delivery });
     }
 
-    /// PUBREC came. Returns whether that packet id is in flight with QoS 2. A PUBREC with an error code (>= 0x80) is
-    /// [`SessionHandle::acknowledged`] instead.
+    /// PUBREC came. Returns whether that packet id is in flight with QoS 2; then PUBREL is due, when
+    /// [`SessionHandle::unsettled`] allows. A PUBREC with an error code (>= 0x80) is [`SessionHandle::acknowledged`] instead.
     pub fn received(&mut self, packet_id: u16) -> bool {
         let found = self.kept.in_flight.iter_mut().find(|sent| sent.packet_id() == packet_id);
-        match found {
-            Some(InFlight::Publish { delivery, .. }) if delivery.qos < QoS::ExactlyOnce => false,
-            Some(sent) => {
-                *sent = InFlight::Release { packet_id };
-                true
-            }
-            None => false,
+        let delivery = match found {
+            Some(InFlight::Publish { delivery, .. }) if delivery.qos < QoS::ExactlyOnce => return false,
+            Some(sent) => match std::mem::replace(sent, InFlight::Release { packet_id }) {
+                InFlight::Publish { delivery, .. } => delivery,
+                InFlight::Release { .. } => return true,
+            },
+            None => return false,
+        };
+        if delivery.stored.is_stored() {
+            let in_flight = StoredInFlight { place: delivery.stored.place(), released: true };
+            self.record_urgent(|session, recording| {
+                recording.forget(session.id, &delivery);
+                recording.in_flight(session.id, packet_id, in_flight);
+            });
         }
+        true
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.
@@ -256,10 +428,25 @@ impl SessionHandle {
         let Some(position) = in_flight.iter().position(|sent| sent.packet_id() == packet_id) else {
             return false;
         };
-        in_flight.remove(position);
+        let done = in_flight.remove(position);
         if in_flight.is_empty() && in_flight.capacity() > KEPT_CAPACITY {
             *in_flight = VecDeque::new();
         }
+        // That it is done is lost with a crash at worst, and then it is sent again.
+        let all_stored = self.kept.packet_ids_stored;
+        self.record(|session, recording| {
+            let exactly_once = match &done {
+                Some(InFlight::Publish { delivery, .. }) => {
+                    recording.forget(session.id, delivery);
+                    delivery.qos == QoS::ExactlyOnce
+                }
+                _ => true,
+            };
+            if exactly_once || all_stored {
+                recording.delete(SessionRow::InFlight { session: session.id.0.get(), packet_id });
+            }
+        });
+        self.kept.packet_ids_stored &= !self.kept.in_flight.is_empty();
         true
     }
 
@@ -273,9 +460,16 @@ impl SessionHandle {
         self.kept.exactly_once.insert(packet_id)
     }
 
-    /// PUBREL came. Returns whether the packet id was known. Answer PUBCOMP (0x92 if not known).
+    /// PUBREL came. Returns whether the packet id was known. Answer PUBCOMP (0x92 if not known) when
+    /// [`SessionHandle::unsettled`] allows: the client may use the packet id again then.
     pub fn end_exactly_once(&mut self, packet_id: u16) -> bool {
-        self.kept.exactly_once.remove(&packet_id)
+        let known = self.kept.exactly_once.remove(&packet_id);
+        if known {
+            self.record_urgent(|session, recording| {
+                recording.delete(SessionRow::Received { session: session.id.0.get(), packet_id });
+            });
+        }
+        known
     }
 
     /// Packet ids of QoS 2 messages that came and were not released yet.

@@ -1,7 +1,9 @@
 //! The queue of one session. Publishers push, the holder drains, one lock in between that is held for a few
 //! instructions.
 use super::Session;
+use super::durable::Sequence;
 use super::queue::Queue;
+use super::stored_queue::StoredQueue;
 use crate::backend::SessionEnd;
 use crate::message::{Delivery, QoS};
 use crate::router::Standing;
@@ -15,13 +17,15 @@ pub(crate) struct Bounds {
     pub(crate) messages: usize,
     /// At most 4 GiB: that is as far as a mailbox counts.
     pub(crate) bytes: u32,
+    /// At the bounds the oldest messages go, not the new one.
+    pub(crate) drop_oldest: bool,
 }
 
 /// What became of a delivery.
 #[derive(Debug)]
 pub(crate) enum Pushed {
-    /// It will be sent.
-    Queued,
+    /// It will be sent. Its place, if it is to be stored.
+    Queued(Sequence),
     /// It was QoS 0 and nobody is there.
     Missed,
     /// The mailbox is at its bounds.
@@ -30,9 +34,34 @@ pub(crate) enum Pushed {
     Gone(Delivery),
 }
 
+/// What goes so that something else can come, or because it expired.
+#[derive(Debug, Default)]
+pub(crate) struct Evicted {
+    pub(crate) expired: Vec<Delivery>,
+    pub(crate) oldest: Vec<Delivery>,
+    /// More should go, but is not in memory: see [`Session::wants_trim`].
+    pub(crate) overfull: bool,
+}
+
+impl Evicted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.expired.is_empty() && self.oldest.is_empty() && !self.overfull
+    }
+}
+
+/// What is in memory of a durable session's queue while the client is away, and while it is there: the rest is only stored.
+const IN_MEMORY_OFFLINE: InMemory = InMemory { messages: 16, bytes: 16 * 1024 };
+const IN_MEMORY_ONLINE: InMemory = InMemory { messages: 1024, bytes: 1024 * 1024 };
+
+struct InMemory {
+    messages: usize,
+    bytes: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct Mailbox {
     queue: Queue,
+    /// Of all that is queued, in memory or not.
     bytes: u32,
     standing: Standing,
     end: Option<SessionEnd>,
@@ -55,10 +84,28 @@ impl Default for Mailbox {
     }
 }
 
+impl Mailbox {
+    /// Of a durable session without a connection.
+    pub(super) fn restored(stored: StoredQueue, bytes: u32) -> Self {
+        Self {
+            queue: Queue::durable(stored),
+            bytes,
+            standing: Standing::Offline,
+            end: None,
+            waker: None,
+            wants_mail: false,
+        }
+    }
+    /// Of a durable session with one.
+    pub(super) fn durable() -> Self {
+        Self { queue: Queue::durable(StoredQueue::default()), ..Self::default() }
+    }
+}
+
 impl Session {
-    /// Queues a delivery. Cheap: it decides the speed of fan-out.
-    pub(crate) fn push(&self, delivery: Delivery, bounds: Bounds) -> Pushed {
-        let waker = {
+    /// Queues a delivery. Cheap: it decides the speed of fan-out. For a durable session it must be called while recording.
+    pub(crate) fn push(&self, mut delivery: Delivery, bounds: Bounds, evicted: &mut Evicted) -> Pushed {
+        let (waker, stored) = {
             let mut mailbox = self.mailbox.lock();
             match mailbox.standing {
                 Standing::Online => {}
@@ -67,25 +114,45 @@ impl Session {
                 Standing::Gone => return Pushed::Gone(delivery),
             }
             let bytes = charge(&delivery);
-            if !mailbox.has_room(bytes, bounds) {
+            if !mailbox.has_room(bytes, bounds, evicted) {
                 return Pushed::Full;
             }
+            let is_full = mailbox.memory_is_full();
             mailbox.bytes += bytes;
-            mailbox.queue.push(delivery);
+            let stored = match mailbox.queue.stored() {
+                Some(queue) if delivery.qos > QoS::AtMostOnce => {
+                    delivery.stored = queue.place();
+                    let only_stored = queue.unread_from.is_some() || is_full;
+                    if only_stored {
+                        queue.leave(queue.unread_from.unwrap_or_else(|| delivery.stored.place()), 1);
+                    }
+                    (delivery.stored, only_stored)
+                }
+                _ => (Sequence::default(), false),
+            };
+            let (stored, only_stored) = stored;
+            if !only_stored {
+                mailbox.queue.push(delivery);
+            }
             if !mailbox.wants_mail {
-                return Pushed::Queued;
+                return Pushed::Queued(stored);
             }
             mailbox.wants_mail = false;
-            mailbox.waker.take()
+            (mailbox.waker.take(), stored)
         };
         wake(waker);
-        Pushed::Queued
+        Pushed::Queued(stored)
+    }
+
+    /// A place in the store for a delivery that does not wait in the queue; none if the session is not durable.
+    pub(crate) fn place_aside(&self) -> Sequence {
+        self.mailbox.lock().queue.stored().map(StoredQueue::place_aside).unwrap_or_default()
     }
 
     /// Takes up to `max` deliveries from the front, counting those with QoS 1 or 2 against `window` and stopping at one that
-    /// has no room there. Returns how many had expired and were left out.
-    pub(super) fn drain(&self, max: usize, window: &mut usize, mail: &mut Vec<Delivery>) -> u64 {
-        let mut expired = 0;
+    /// has no room there. Returns those that had expired and were left out.
+    pub(super) fn drain(&self, max: usize, window: &mut usize, mail: &mut Vec<Delivery>) -> Vec<Delivery> {
+        let mut expired = Vec::new();
         let mut now = None;
         let mut mailbox = self.mailbox.lock();
         let mut taken = 0;
@@ -99,7 +166,7 @@ impl Session {
                 && next.message.is_expired(*now.get_or_insert_with(Instant::now));
             let Some(delivery) = mailbox.pop() else { break };
             if is_expired {
-                expired += 1;
+                expired.push(delivery);
                 continue;
             }
             *window -= usize::from(confirmed);
@@ -108,6 +175,108 @@ impl Session {
         }
         mailbox.queue.release_memory();
         expired
+    }
+
+    /// The places of what is to be read now, as nothing is left in memory: from the first to before the second.
+    pub(super) fn unread(&self) -> Option<(u64, u64)> {
+        let mut mailbox = self.mailbox.lock();
+        if !mailbox.queue.is_empty() {
+            return None;
+        }
+        let stored = mailbox.queue.stored()?;
+        Some((stored.unread_from?, stored.next))
+    }
+
+    /// Takes in what was read from a place on. `next`: where it goes on; `None`: that was all before `until`. `missing`: so
+    /// many more were there, and are not wanted.
+    pub(super) fn read_in(
+        &self,
+        from: u64,
+        next: Option<u64>,
+        until: u64,
+        page: Vec<Delivery>,
+        missing: usize,
+    ) {
+        let mut mailbox = self.mailbox.lock();
+        let Some(stored) = mailbox.queue.stored().filter(|stored| stored.unread_from == Some(from)) else {
+            return;
+        };
+        stored.unread = stored.unread.saturating_sub(page.len() + missing);
+        stored.unread_from = match next {
+            Some(next) => Some(next),
+            None if stored.next > until => Some(until),
+            None => None,
+        };
+        let mut uncertain = std::mem::take(&mut stored.uncertain);
+        let all = stored.unread_from.is_none();
+        if all {
+            stored.unread = 0;
+        }
+        let mut bytes = 0u32;
+        for mut delivery in page {
+            if uncertain > 0 {
+                uncertain -= 1;
+                delivery.stored = delivery.stored.repeated();
+            }
+            bytes = bytes.saturating_add(charge(&delivery));
+            mailbox.queue.push(delivery);
+        }
+        if all {
+            mailbox.bytes = bytes;
+        }
+        if let Some(stored) = mailbox.queue.stored() {
+            stored.uncertain = uncertain;
+        }
+    }
+
+    /// What is read first when the client is back after a restart: what was sent before, in order. The queue goes on at
+    /// `from`; `in_flight` of those that were queued are in flight, with so many bytes.
+    pub(super) fn resume(&self, from: u64, again: Vec<Delivery>, in_flight: usize, in_flight_bytes: u32) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.bytes = mailbox.bytes.saturating_sub(in_flight_bytes);
+        let Some(stored) = mailbox.queue.stored() else { return };
+        if stored.unread_from.is_some() {
+            stored.unread_from = (from < stored.next).then_some(from);
+        }
+        stored.unread = stored.unread.saturating_sub(again.len() + in_flight);
+        stored.uncertain = stored.uncertain.saturating_sub(again.len());
+        for mut delivery in again {
+            delivery.stored = delivery.stored.repeated();
+            mailbox.queue.push(delivery);
+        }
+    }
+
+    /// Should somebody make room in what is only stored? Says so once, until [`Session::end_trim`].
+    pub(crate) fn wants_trim(&self) -> bool {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.queue.stored().is_some_and(|stored| !std::mem::replace(&mut stored.trimming, true))
+    }
+
+    /// What is queued for a session that has no connection and more than fits into memory.
+    pub(crate) fn queued_while_offline(&self) -> Option<Queued> {
+        let mailbox = self.mailbox.lock();
+        let from = mailbox.queue.unread_from().filter(|_| mailbox.standing == Standing::Offline)?;
+        Some(Queued { from, messages: mailbox.messages(), bytes: mailbox.bytes })
+    }
+
+    /// So much of what is only stored goes. `false`: not now, the client is back. Must be called while recording.
+    pub(crate) fn trim(&self, messages: usize, bytes: u32) -> bool {
+        let mut mailbox = self.mailbox.lock();
+        if mailbox.standing != Standing::Offline {
+            return false;
+        }
+        mailbox.bytes = mailbox.bytes.saturating_sub(bytes);
+        if let Some(stored) = mailbox.queue.stored() {
+            stored.unread = stored.unread.saturating_sub(messages);
+        }
+        true
+    }
+
+    /// Room was made.
+    pub(crate) fn end_trim(&self) {
+        if let Some(stored) = self.mailbox.lock().queue.stored() {
+            stored.trimming = false;
+        }
     }
 
     /// Ready when the connection must end, or when `drain` would take something given whether the window is open.
@@ -119,8 +288,27 @@ impl Session {
         if mailbox.queue.front().is_some_and(|next| window_open || next.qos == QoS::AtMostOnce) {
             return Poll::Ready(None);
         }
+        let nothing = mailbox.queue.is_empty();
+        let stored_only = nothing && mailbox.queue.unread_from().is_some();
+        if stored_only && window_open {
+            return Poll::Ready(None);
+        }
         // Behind a message that waits for the window, no later one is of interest.
-        mailbox.wants_mail = mailbox.queue.is_empty();
+        mailbox.wants_mail = nothing && !stored_only;
+        match &mut mailbox.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the connection must end.
+    pub(super) fn poll_end(&self, context: &mut Context<'_>) -> Poll<SessionEnd> {
+        let mut mailbox = self.mailbox.lock();
+        if let Some(end) = mailbox.end {
+            return Poll::Ready(end);
+        }
+        mailbox.wants_mail = false;
         match &mut mailbox.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
@@ -150,37 +338,54 @@ impl Session {
         self.stand(Standing::Online);
     }
 
-    /// The connection is gone, the session stays: what is QoS 0 is forgotten. Returns the deliveries of shared subscriptions,
-    /// which others may take.
+    /// The connection is gone, the session stays: what is QoS 0 is forgotten, and of what is stored only the first part stays
+    /// in memory. Returns the deliveries of shared subscriptions, which others may take.
     pub(crate) fn go_offline(&self) -> Vec<Delivery> {
         self.stand(Standing::Offline);
         let mut shared = Vec::new();
         let mut mailbox = self.mailbox.lock();
         mailbox.waker = None;
         mailbox.wants_mail = false;
-        let mut stay = Queue::default();
-        let mut bytes = 0;
-        for delivery in std::mem::take(&mut mailbox.queue) {
-            if delivery.shared.is_some() {
-                shared.push(delivery);
-            } else if delivery.qos > QoS::AtMostOnce {
-                bytes += charge(&delivery);
-                stay.push(delivery);
+        let mut in_memory = 0u32;
+        let (mut left, mut left_from) = (0, None);
+        let waiting: Vec<Delivery> = mailbox.queue.take().collect();
+        for delivery in waiting {
+            let bytes = charge(&delivery);
+            if delivery.shared.is_some() || delivery.qos == QoS::AtMostOnce {
+                mailbox.bytes = mailbox.bytes.saturating_sub(bytes);
+                if delivery.shared.is_some() {
+                    shared.push(delivery);
+                }
+                continue;
+            }
+            let full =
+                mailbox.queue.len() >= IN_MEMORY_OFFLINE.messages || in_memory >= IN_MEMORY_OFFLINE.bytes;
+            if delivery.stored.is_stored() && (full || left_from.is_some()) {
+                left_from = left_from.or(Some(delivery.stored.place()));
+                left += 1;
+            } else {
+                in_memory = in_memory.saturating_add(bytes);
+                mailbox.queue.push(delivery);
             }
         }
-        mailbox.queue = stay;
-        mailbox.bytes = bytes;
+        if let (Some(from), Some(stored)) = (left_from, mailbox.queue.stored()) {
+            stored.leave(from, left);
+        }
+        mailbox.queue.release_memory();
         shared
     }
 
-    /// The session has ended. Returns what was queued.
-    pub(crate) fn finish(&self) -> Queue {
+    /// The session has ended. Returns what was queued in memory, and from which place on the rest is stored.
+    pub(crate) fn finish(&self) -> (Vec<Delivery>, Option<u64>) {
         self.stand(Standing::Gone);
         let mut mailbox = self.mailbox.lock();
         mailbox.waker = None;
         mailbox.wants_mail = false;
         mailbox.bytes = 0;
-        std::mem::take(&mut mailbox.queue)
+        let unread_from = mailbox.queue.unread_from();
+        let queued = mailbox.queue.take().collect();
+        mailbox.queue = Queue::default();
+        (queued, unread_from)
     }
 
     fn stand(&self, standing: Standing) {
@@ -192,24 +397,67 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn queued(&self) -> (usize, usize) {
         let mailbox = self.mailbox.lock();
-        (mailbox.queue.len(), mailbox.bytes as usize)
+        (mailbox.messages(), mailbox.bytes as usize)
+    }
+
+    /// Messages that are in memory.
+    #[cfg(test)]
+    pub(crate) fn in_memory(&self) -> usize {
+        self.mailbox.lock().queue.len()
     }
 }
 
+/// How much is queued for a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queued {
+    /// From this place on it is not in memory.
+    pub(crate) from: u64,
+    pub(crate) messages: usize,
+    pub(crate) bytes: u32,
+}
+
 impl Mailbox {
-    /// Whether `bytes` more fit, after making room by removing what has expired in front.
-    fn has_room(&mut self, bytes: u32, bounds: Bounds) -> bool {
+    fn messages(&self) -> usize {
+        self.queue.len() + self.queue.unread()
+    }
+
+    /// Whether `bytes` more fit, after making room by removing what has expired in front, and what is oldest if that is what
+    /// goes.
+    fn has_room(&mut self, bytes: u32, bounds: Bounds, evicted: &mut Evicted) -> bool {
         let fits = |mailbox: &Self| {
-            mailbox.queue.len() < bounds.messages && mailbox.bytes.saturating_add(bytes) <= bounds.bytes
+            mailbox.messages() < bounds.messages && mailbox.bytes.saturating_add(bytes) <= bounds.bytes
         };
         if fits(self) {
             return true;
         }
         let now = Instant::now();
         while self.queue.front().is_some_and(|next| next.message.is_expired(now)) {
-            self.pop();
+            evicted.expired.extend(self.pop());
         }
-        fits(self)
+        if bounds.drop_oldest && bytes <= bounds.bytes {
+            while !fits(self) {
+                let Some(oldest) = self.pop() else { break };
+                evicted.oldest.push(oldest);
+            }
+        }
+        if fits(self) {
+            return true;
+        }
+        evicted.overfull = self.queue.unread() > 0;
+        // The oldest will go in a moment.
+        bounds.drop_oldest
+            && evicted.overfull
+            && self.messages() < bounds.messages.saturating_add(bounds.messages / 8 + 16)
+            && self.bytes.saturating_add(bytes) <= bounds.bytes.saturating_add(bounds.bytes / 8)
+    }
+
+    /// Whether more is in memory of a durable session's queue than should be.
+    fn memory_is_full(&self) -> bool {
+        let most = match self.standing {
+            Standing::Online => IN_MEMORY_ONLINE,
+            Standing::Offline | Standing::Gone => IN_MEMORY_OFFLINE,
+        };
+        self.queue.len() >= most.messages || self.bytes >= most.bytes
     }
 
     fn pop(&mut self) -> Option<Delivery> {
@@ -220,7 +468,7 @@ impl Mailbox {
 }
 
 /// What a delivery counts against the bound of bytes.
-fn charge(delivery: &Delivery) -> u32 {
+pub(crate) fn charge(delivery: &Delivery) -> u32 {
     u32::try_from(delivery.message.queued_bytes()).unwrap_or(u32::MAX)
 }
 

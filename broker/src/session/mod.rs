@@ -1,14 +1,18 @@
 //! What outlives a connection: subscriptions, messages in flight, queued messages, the will.
 
+pub mod durable;
 mod handle;
 mod in_flight;
 mod mailbox;
 mod queue;
+mod stored;
+mod stored_queue;
 
 pub(crate) use handle::HeldBy;
 pub use handle::{SessionHandle, Wake};
 pub use in_flight::InFlight;
-pub(crate) use mailbox::{Bounds, Pushed};
+pub(crate) use mailbox::{Bounds, Evicted, Pushed, charge};
+pub(crate) use stored_queue::StoredQueue;
 
 use crate::backend::SubscribeOptions;
 use crate::message::SessionId;
@@ -31,16 +35,28 @@ pub(crate) struct Session {
     mailbox: Mutex<Mailbox>,
     /// A copy of the mailbox's [`Standing`], to be read without its lock.
     standing: AtomicU8,
+    /// What happens to it is stored.
+    durable: bool,
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, client_id: Arc<str>) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            client_id,
-            mailbox: Mutex::default(),
-            standing: AtomicU8::new(Standing::Online as u8),
-        })
+    /// A session with a connection.
+    pub(crate) fn new(id: SessionId, client_id: Arc<str>, durable: bool) -> Arc<Self> {
+        let mailbox = if durable { Mailbox::durable() } else { Mailbox::default() };
+        let standing = AtomicU8::new(Standing::Online as u8);
+        Arc::new(Self { id, client_id, mailbox: Mutex::new(mailbox), standing, durable })
+    }
+
+    /// A durable session that an earlier process has left.
+    pub(crate) fn restored(id: SessionId, client_id: Arc<str>, stored: StoredQueue, bytes: u32) -> Arc<Self> {
+        let mailbox = Mutex::new(Mailbox::restored(stored, bytes));
+        let standing = AtomicU8::new(Standing::Offline as u8);
+        Arc::new(Self { id, client_id, mailbox, standing, durable: true })
+    }
+
+    /// Is what happens to it stored?
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable
     }
 }
 
@@ -72,6 +88,10 @@ pub(crate) struct Kept {
     pub(crate) exactly_once: BTreeSet<u16>,
     /// Retained messages that are still to be sent.
     pub(crate) scans: VecDeque<RetainedScan>,
+    /// What is in flight, and what was received, is still where an earlier process has stored it.
+    pub(crate) unread: bool,
+    /// Packet ids that are in flight are stored, and not only those of QoS 2.
+    pub(crate) packet_ids_stored: bool,
 }
 
 /// One subscription of a session.
@@ -92,6 +112,11 @@ pub(crate) struct RetainedScan {
 impl RetainedScan {
     fn new(filter: &Filter, options: SubscribeOptions) -> Self {
         Self { filter: filter.clone(), options, scan: Scan::new(filter.path()) }
+    }
+
+    /// What another one has left.
+    pub(crate) fn owed(filter: &Filter, options: SubscribeOptions, owed: &durable::Owed) -> Self {
+        Self { filter: filter.clone(), options, scan: Scan::from(filter.path(), owed) }
     }
 }
 

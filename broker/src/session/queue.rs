@@ -1,4 +1,5 @@
 //! A queue that needs no memory of its own for one delivery: mostly a client has taken one message before the next comes.
+use super::stored_queue::StoredQueue;
 use crate::message::Delivery;
 use std::collections::VecDeque;
 
@@ -7,54 +8,87 @@ use std::collections::VecDeque;
 pub(crate) struct Queue {
     /// Older than the rest.
     first: Option<Delivery>,
-    #[expect(
-        clippy::box_collection,
-        reason = "mostly there is none, and a session should fit into two cache lines"
-    )]
-    rest: Option<Box<VecDeque<Delivery>>>,
+    /// Mostly there is none, and a session should fit into two cache lines.
+    rest: Option<Box<Rest>>,
+}
+
+/// What only few queues have.
+#[derive(Debug, Default)]
+struct Rest {
+    deliveries: VecDeque<Delivery>,
+    /// Of a durable session.
+    stored: Option<StoredQueue>,
 }
 
 /// Memory of an empty queue that is kept for the next messages, in deliveries.
 const KEPT_CAPACITY: usize = 16;
 
 impl Queue {
+    /// The queue of a durable session.
+    pub(super) fn durable(stored: StoredQueue) -> Self {
+        Self { first: None, rest: Some(Box::new(Rest { deliveries: VecDeque::new(), stored: Some(stored) })) }
+    }
+
+    /// What of a durable session's queue is stored.
+    pub(super) fn stored(&mut self) -> Option<&mut StoredQueue> {
+        self.rest.as_mut()?.stored.as_mut()
+    }
+
     pub(super) fn push(&mut self, delivery: Delivery) {
         match &mut self.rest {
-            Some(rest) if self.first.is_some() || !rest.is_empty() => rest.push_back(delivery),
-            None if self.first.is_some() => self.rest = Some(Box::new(VecDeque::from([delivery]))),
+            Some(rest) if self.first.is_some() || !rest.deliveries.is_empty() => {
+                rest.deliveries.push_back(delivery);
+            }
+            None if self.first.is_some() => {
+                self.rest = Some(Box::new(Rest { deliveries: VecDeque::from([delivery]), stored: None }));
+            }
             _ => self.first = Some(delivery),
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<Delivery> {
-        self.first.take().or_else(|| self.rest.as_mut()?.pop_front())
+        self.first.take().or_else(|| self.rest.as_mut()?.deliveries.pop_front())
+    }
+
+    /// Takes out all that is in memory.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Delivery> + use<> {
+        let rest = self.rest.as_mut().map(|rest| std::mem::take(&mut rest.deliveries));
+        self.first.take().into_iter().chain(rest.unwrap_or_default())
     }
 
     pub(super) fn front(&self) -> Option<&Delivery> {
-        self.first.as_ref().or_else(|| self.rest.as_ref()?.front())
+        self.first.as_ref().or_else(|| self.rest.as_ref()?.deliveries.front())
     }
 
+    /// Deliveries in memory.
     pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.deliveries.len())
     }
 
+    /// Whether none is in memory.
     pub(super) fn is_empty(&self) -> bool {
         self.front().is_none()
     }
 
+    /// Deliveries that are only stored.
+    pub(super) fn unread(&self) -> usize {
+        self.rest.as_ref().and_then(|rest| rest.stored.as_ref()).map_or(0, |stored| stored.unread)
+    }
+
+    /// The place of the first that is only stored.
+    pub(super) fn unread_from(&self) -> Option<u64> {
+        self.rest.as_ref()?.stored.as_ref()?.unread_from
+    }
+
     /// Gives memory back that an empty queue does not need.
     pub(super) fn release_memory(&mut self) {
-        if self.rest.as_ref().is_some_and(|rest| rest.is_empty() && rest.capacity() > KEPT_CAPACITY) {
-            self.rest = None;
+        let Some(rest) = &mut self.rest else { return };
+        if rest.deliveries.is_empty() && rest.deliveries.capacity() > KEPT_CAPACITY {
+            match rest.stored {
+                None => self.rest = None,
+                Some(_) => rest.deliveries = VecDeque::new(),
+            }
         }
-    }
-}
-
-impl Iterator for Queue {
-    type Item = Delivery;
-
-    fn next(&mut self) -> Option<Delivery> {
-        self.pop()
     }
 }
 
@@ -70,6 +104,7 @@ mod tests {
             message: Arc::new(Message::new("t", vec![payload], QoS::AtMostOnce)),
             qos: QoS::AtMostOnce,
             retain: false,
+            stored: crate::session::durable::Sequence::default(),
             subscription_identifiers: SubscriptionIdentifiers::None,
             shared: None,
         }
@@ -95,7 +130,7 @@ mod tests {
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert_eq!(queue.front().map(payload), model.front().copied());
             }
-            prop_assert_eq!(queue.map(|d| payload(&d)).collect::<VecDeque<_>>(), model);
+            prop_assert_eq!(queue.take().map(|d| payload(&d)).collect::<VecDeque<_>>(), model);
         }
     }
 }

@@ -44,8 +44,8 @@ impl Seed {
 }
 
 impl Registry {
-    /// Makes the registry what the seed is, in one commit, whatever is under way: access keys and attempts go too, the audit
-    /// log stays. Everybody who follows the change log sees [`Change::Reset`].
+    /// Makes the registry what the seed is, in one commit, whatever is under way: access keys, attempts, sessions and retained
+    /// messages go too, the audit log stays. Everybody who follows the change log sees [`Change::Reset`].
     ///
     /// Takes time and memory with what differs from the seed: it is meant for tests.
     pub async fn reset(&self, seed: &Seed) -> Result<(), RegistryError> {
@@ -65,7 +65,7 @@ async fn differences(engine: Arc<dyn Store>, seed: &Seed) -> Result<Vec<Write>, 
     let identity = (IDENTITY.0, IDENTITY.1.to_vec());
     let mut wanted: BTreeMap<&(Table, Key), &Vec<u8>> = seed.rows.iter().collect();
     wanted.remove(&identity);
-    for table in tables().into_iter().chain(BESIDE) {
+    for table in tables().into_iter().chain(BESIDE).chain(Table::OF_SESSIONS) {
         let mut range = KeyRange::prefix(&[]);
         loop {
             let rows = engine.scan(table, &range, CHUNK, Direction::Ascending).await?;

@@ -99,4 +99,32 @@ tables! {
     Audit = "audit",
     /// what it is for → secret bytes.
     Secrets = "secrets",
+    /// session (8 bytes, big endian) → its client id, and until when it waits.
+    Sessions = "sessions",
+    /// session, filter → options.
+    SessionSubscriptions = "session-subscriptions",
+    /// session, packet id (2 bytes, big endian) → the message in flight towards the client.
+    SessionInFlight = "session-in-flight",
+    /// session, packet id → nothing: a QoS 2 message from the client that was not released yet.
+    SessionReceived = "session-received",
+    /// session, sequence (8 bytes, big endian) → a message for it, or a reference to one.
+    SessionQueues = "session-queues",
+    /// number (8 bytes, big endian) → a message that several sessions refer to.
+    SessionMessages = "session-messages",
+    /// topic → retained message.
+    RetainedMessages = "retained-messages",
+}
+
+impl Table {
+    /// What MQTT sessions leave behind, and retained messages. No commit expects anything of these tables: each row has one
+    /// writer, the broker that has the session.
+    pub(crate) const OF_SESSIONS: [Table; 7] = [
+        Table::Sessions,
+        Table::SessionSubscriptions,
+        Table::SessionInFlight,
+        Table::SessionReceived,
+        Table::SessionQueues,
+        Table::SessionMessages,
+        Table::RetainedMessages,
+    ];
 }

@@ -42,6 +42,15 @@ impl Outbound {
         Self { buffer: Vec::new(), version, maximum_packet_size }
     }
 
+    /// An empty one for the same client.
+    pub(crate) fn like(&self) -> Self {
+        Self { buffer: Vec::new(), version: self.version, maximum_packet_size: self.maximum_packet_size }
+    }
+    /// Appends the first bytes of another one, which loses them.
+    pub(crate) fn take_from(&mut self, other: &mut Self, bytes: usize) {
+        self.buffer.extend(other.buffer.drain(..bytes.min(other.buffer.len())));
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer
     }

@@ -1,0 +1,542 @@
+//! Sessions and retained messages over a store: what one backend leaves, another one takes over.
+use super::tests::*;
+use super::*;
+use crate::message::Delivery;
+use crate::session::durable::Recorder;
+use crate::session::{InFlight, SessionHandle};
+use jitp_provisioner::sessions::SessionRows;
+use jitp_provisioner::{ManualClock, Options, Provisioner, SystemClock, Timestamp};
+
+const STARTED: u64 = 1_767_225_600_000;
+
+/// A store, and a clock that only tests move.
+struct Plant {
+    provisioner: Provisioner,
+    clock: Arc<ManualClock>,
+    _directory: tempfile::TempDir,
+}
+
+impl Plant {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let provisioner =
+            Provisioner::open(directory.path(), Options::default(), Arc::new(SystemClock)).await.unwrap();
+        Self { provisioner, clock: Arc::new(ManualClock::new(Timestamp(STARTED))), _directory: directory }
+    }
+
+    /// A process starts, this long after the first.
+    async fn start_after(&self, seconds: u64, options: BackendOptions) -> Backend {
+        self.clock.set(Timestamp(STARTED + 1000 * seconds));
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Backend::restore(options, self.provisioner.sessions(), clock).await.unwrap()
+    }
+    async fn start(&self) -> Backend {
+        self.start_after(0, options()).await
+    }
+
+    /// How many rows there are of each kind.
+    async fn rows(&self) -> [usize; 6] {
+        let mut counts = [0; 6];
+        for (count, rows) in counts.iter_mut().zip([
+            SessionRows::Sessions,
+            SessionRows::Subscriptions(None),
+            SessionRows::InFlight(None),
+            SessionRows::Received(None),
+            SessionRows::Queued(None),
+            SessionRows::Retained,
+        ]) {
+            *count = self.provisioner.sessions().scan(rows, None, usize::MAX).await.unwrap().len();
+        }
+        counts
+    }
+
+    /// Waits until chores have left so many rows.
+    async fn until_rows(&self, backend: &Backend, rows: [usize; 6]) {
+        let started = std::time::Instant::now();
+        while self.rows().await != rows {
+            assert!(started.elapsed() < Duration::from_secs(60), "{:?}", self.rows().await);
+            backend.settled().await;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The process is killed: what is stored by now is all that is left of its connections.
+async fn kill(backend: &Backend, sessions: impl IntoIterator<Item = SessionHandle>) {
+    backend.settled().await;
+    sessions.into_iter().for_each(std::mem::forget);
+}
+
+/// The process ends in order.
+async fn stop(backend: Backend) {
+    backend.settled().await;
+    let recorder = Arc::downgrade(backend.local.recorder.as_ref().unwrap());
+    drop(backend);
+    while recorder.strong_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn recorder(backend: &Backend) -> &Recorder {
+    backend.local.recorder.as_ref().unwrap()
+}
+
+/// Takes and acknowledges all that there is, a window at a time.
+async fn take_all(session: &mut SessionHandle) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    loop {
+        if is_waiting(session) {
+            // The end of the queue may be on its way into the store.
+            session.local.settled().await;
+            if is_waiting(session) {
+                return all;
+            }
+        }
+        let mail = mail(session);
+        for (packet_id, delivery) in (1..).zip(&mail) {
+            session.sent(packet_id, delivery.clone());
+        }
+        for (packet_id, _) in (1..).zip(&mail) {
+            session.acknowledged(packet_id);
+        }
+        all.extend(mail);
+    }
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+fn numbered(topic: &str, number: &str, qos: QoS) -> Message {
+    Message::new(topic, number.to_owned(), qos)
+}
+
+fn texts(mail: &[Delivery]) -> Vec<String> {
+    payloads(mail).into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn retained_messages_are_there_after_a_kill_until_they_expire() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    for (topic, payload) in [("a", "old"), ("a", "new"), ("b", "deleted"), ("c/d", "stays"), ("b", "")] {
+        backend.publish(retained(topic, payload, QoS::AtLeastOnce)).unwrap();
+    }
+    let expiring = retained("e", "an hour", QoS::AtMostOnce).expiring_after(HOUR);
+    backend.publish(Message { retain: true, ..expiring }).unwrap();
+    kill(&backend, []).await;
+    for (seconds, expected) in [(3599, vec!["new", "stays", "an hour"]), (3600, vec!["new", "stays"])] {
+        let backend = plant.start_after(seconds, options()).await;
+        assert_eq!(backend.counts().retained, expected.len());
+        let mut session = open(&backend, clean("a")).await;
+        subscribe(&mut session, "#", qos(QoS::AtLeastOnce)).await;
+        let mail = mail(&mut session);
+        assert_eq!(payloads(&mail), expected);
+        assert!(mail.iter().all(|delivery| delivery.retain));
+    }
+}
+
+#[tokio::test]
+async fn a_session_and_its_queue_are_there_after_a_restart_however_long_it_is() {
+    const MESSAGES: usize = 700;
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    let options = SubscribeOptions { identifier: NonZeroU32::new(7), ..qos(QoS::ExactlyOnce) };
+    subscribe(&mut session, "t/+", options).await;
+    drop(session);
+    let numbers = numbers(MESSAGES);
+    for (number, text) in numbers.iter().enumerate() {
+        let qos = if number % 3 == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        backend.publish(numbered("t/1", text, qos)).unwrap();
+        backend.publish(numbered("t/1", "lost", QoS::AtMostOnce)).unwrap();
+    }
+    backend.settled().await;
+    let in_memory = backend.local.directory.with_entry("a", |entry| match entry {
+        hashbrown::hash_table::Entry::Occupied(slot) => slot.get().session.in_memory(),
+        hashbrown::hash_table::Entry::Vacant(_) => panic!("no session"),
+    });
+    assert!(in_memory <= 16, "{in_memory}");
+    stop(backend).await;
+
+    let backend = plant.start().await;
+    assert_eq!(backend.counts(), Counts { offline: 1, subscriptions: 1, ..Counts::default() });
+    backend.publish(numbered("t/2", "while away", QoS::AtLeastOnce)).unwrap();
+    backend.settled().await;
+    let opened = backend.open(persistent("a")).await.unwrap();
+    assert!(opened.session_present);
+    let mut session = opened.session;
+    assert_eq!(session.subscriptions().map(|(_, options)| options).collect::<Vec<_>>(), [options]);
+    backend.publish(numbered("t/2", "while here", QoS::AtLeastOnce)).unwrap();
+    backend.settled().await;
+    let mail = take_all(&mut session).await;
+    let expected: Vec<&str> =
+        numbers.iter().map(String::as_str).chain(["while away", "while here"]).collect();
+    assert!(payloads(&mail) == expected, "{} came", mail.len());
+    assert!(mail.iter().all(|delivery| !delivery.stored.is_repeated()), "none was sent before");
+    assert_eq!(mail[3].qos, QoS::ExactlyOnce);
+    assert_eq!(mail[4].subscription_identifiers.as_slice(), [NonZeroU32::new(7).unwrap()]);
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0]).await;
+    assert_eq!(recorder(&backend).counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_a_client_has_not_acknowledged_comes_again_after_a_kill_and_nothing_else() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    for text in ["1", "2", "3"] {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+    }
+    let sent = mail(&mut session);
+    for (packet_id, delivery) in (1..).zip(sent) {
+        session.sent(packet_id, delivery);
+    }
+    session.acknowledged(2);
+    kill(&backend, [session]).await;
+
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    let again = take_all(&mut session).await;
+    assert_eq!(payloads(&again), ["1", "3"]);
+    assert!(again.iter().all(|delivery| delivery.stored.is_repeated()));
+    kill(&backend, [session]).await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    assert!(take_all(&mut session).await.is_empty());
+}
+
+#[tokio::test]
+async fn packet_ids_are_kept_over_a_restart_in_order() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    for text in ["1", "2", "3", "4"] {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+    }
+    let mut sent = mail(&mut session);
+    sent.truncate(3);
+    for (packet_id, delivery) in [9, 5, 7].into_iter().zip(sent) {
+        session.sent(packet_id, delivery);
+    }
+    drop(session);
+    stop(backend).await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    let ids: Vec<u16> = session.in_flight().map(InFlight::packet_id).collect();
+    assert_eq!(ids, [9, 5, 7]);
+    for id in ids {
+        assert!(session.acknowledged(id));
+    }
+    plant.until_rows(&backend, [1, 1, 0, 0, 1, 0]).await;
+}
+
+#[tokio::test]
+async fn a_message_of_qos_2_goes_on_after_a_kill_where_it_was() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    for text in ["sent", "received", "done", "waiting"] {
+        backend.publish(numbered("t", text, QoS::ExactlyOnce)).unwrap();
+    }
+    let mut sent = mail(&mut session);
+    sent.truncate(3);
+    for (packet_id, delivery) in [11, 12, 13].into_iter().zip(sent) {
+        session.sent(packet_id, delivery);
+        assert!(session.unsettled().is_some(), "its packet id must be durable before it is written");
+    }
+    assert!(session.received(12) && session.received(13) && session.acknowledged(13));
+    session.settled().await.unwrap();
+    assert_eq!(session.unsettled(), None);
+    kill(&backend, [session]).await;
+
+    for _ in 0..2 {
+        let backend = plant.start().await;
+        let mut session = open(&backend, persistent("a")).await;
+        let in_flight: Vec<String> = session
+            .in_flight()
+            .map(|sent| match sent {
+                InFlight::Publish { packet_id, delivery } => {
+                    format!("{packet_id}:{}", payloads(std::slice::from_ref(delivery))[0])
+                }
+                InFlight::Release { packet_id } => format!("{packet_id}:release"),
+            })
+            .collect();
+        assert_eq!(in_flight, ["11:sent", "12:release"]);
+        assert!(!is_waiting(&session));
+        assert_eq!(payloads(&mail(&mut session)), ["waiting"]);
+        kill(&backend, [session]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_qos_2_from_a_client_is_known_after_a_kill_until_it_is_released() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut receiver = open(&backend, persistent("receiver")).await;
+    subscribe(&mut receiver, "t", qos(QoS::ExactlyOnce)).await;
+    let mut sender = open(&backend, persistent("sender")).await;
+    for packet_id in [3, 4] {
+        assert!(sender.begin_exactly_once(packet_id));
+        sender.publish_exactly_once(packet_id, message("t", "once", QoS::ExactlyOnce)).unwrap();
+        assert!(sender.unsettled().is_some(), "PUBREC must wait");
+    }
+    assert!(sender.end_exactly_once(4));
+    kill(&backend, [receiver, sender]).await;
+    let backend = plant.start().await;
+    let mut sender = open(&backend, persistent("sender")).await;
+    assert!(!sender.begin_exactly_once(3), "it was published");
+    assert!(sender.begin_exactly_once(4), "it was released: this is another one");
+    let mut receiver = open(&backend, persistent("receiver")).await;
+    assert_eq!(take_all(&mut receiver).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_for_many_sessions_is_stored_once_and_goes_with_the_last_of_them() {
+    const SESSIONS: usize = 50;
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    for number in 0..SESSIONS {
+        let mut session = open(&backend, persistent(&number.to_string())).await;
+        subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    }
+    backend.publish(Message::new("t", vec![b'x'; 10_000], QoS::AtLeastOnce)).unwrap();
+    backend.settled().await;
+    assert_eq!(recorder(&backend).counts().2, 1);
+    let store = plant.provisioner.sessions();
+    let rows = store.scan(SessionRows::Queued(None), None, 100).await.unwrap();
+    assert_eq!(rows.len(), SESSIONS);
+    assert!(rows.iter().all(|(_, value)| value.len() < 64));
+    stop(backend).await;
+    let backend = plant.start().await;
+    for number in 0..SESSIONS {
+        assert_eq!(recorder(&backend).counts().2, 1);
+        let mut session = open(&backend, persistent(&number.to_string())).await;
+        let mail = take_all(&mut session).await;
+        assert_eq!((mail.len(), mail[0].message.payload.len()), (1, 10_000));
+    }
+    assert_eq!(recorder(&backend).counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_leaves_nothing_behind() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    for round in ["clean start", "expiry 0", "operator", "restart"] {
+        let mut session = open(&backend, persistent("a")).await;
+        subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+        for text in numbers(40) {
+            backend.publish(numbered("t", &text, QoS::ExactlyOnce)).unwrap();
+        }
+        let first = mail(&mut session).remove(0);
+        session.sent(1, first);
+        session.begin_exactly_once(1);
+        session.publish_exactly_once(1, message("nowhere", "x", QoS::ExactlyOnce)).unwrap();
+        let zero = Close { session_expiry: Some(Duration::ZERO), ..Close::NORMAL };
+        match round {
+            "clean start" => {
+                drop(session);
+                open(&backend, clean("a")).await.close(Close::NORMAL);
+            }
+            "expiry 0" => session.close(zero),
+            "operator" => {
+                drop(session);
+                let end = SessionEnd::Administrative { prevent_will: true, clean_session: true };
+                backend.disconnect("a", end);
+            }
+            _ => {
+                drop(session);
+                backend.settled().await;
+                let backend = plant.start().await;
+                open(&backend, clean("a")).await.close(Close::NORMAL);
+                plant.until_rows(&backend, [0; 6]).await;
+                return;
+            }
+        }
+        plant.until_rows(&backend, [0; 6]).await;
+        assert_eq!(recorder(&backend).counts(), (0, 0, 0), "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_expires_to_the_second_whether_or_not_there_was_a_process() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    drop(session);
+    stop(backend).await;
+    let backend = plant.start_after(3599, options()).await;
+    assert!(backend.open(persistent("a")).await.unwrap().session_present);
+    stop(backend).await;
+    // It was there at 3599, so it waits for another hour.
+    let backend = plant.start_after(3599 + 3600, options()).await;
+    plant.until_rows(&backend, [0; 6]).await;
+    assert_eq!(backend.counts(), Counts::default());
+    assert!(!backend.open(persistent("a")).await.unwrap().session_present);
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_gets_all_in_order_though_memory_is_bounded() {
+    const MESSAGES: usize = 3000;
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    let numbers = numbers(MESSAGES);
+    let mut all = Vec::new();
+    for (number, text) in numbers.iter().enumerate() {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+        assert!(session.session.in_memory() <= 1024);
+        if number == MESSAGES / 2 {
+            backend.settled().await;
+            all.extend(take_all(&mut session).await);
+        }
+    }
+    backend.settled().await;
+    all.extend(take_all(&mut session).await);
+    assert!(texts(&all) == numbers, "{} came", all.len());
+    assert_eq!(session.session.queued(), (0, 0));
+}
+
+#[tokio::test]
+async fn the_oldest_make_room_where_that_is_wanted_also_those_that_are_only_stored() {
+    let plant = Plant::new().await;
+    let options = BackendOptions { queued_messages: 100, drop_oldest: true, ..options() };
+    let backend = plant.start_after(0, options.clone()).await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    drop(session);
+    let numbers = numbers(300);
+    for text in numbers.iter().take(250) {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+        backend.settled().await;
+    }
+    stop(backend).await;
+    let backend = plant.start_after(0, options).await;
+    for text in numbers.iter().skip(250) {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+        backend.settled().await;
+    }
+    let mut session = open(&backend, persistent("a")).await;
+    let kept = texts(&take_all(&mut session).await);
+    assert!(kept.len() >= 80 && kept.len() <= 128, "{}", kept.len());
+    assert_eq!(kept, numbers[300 - kept.len()..], "the newest, and all of them");
+    assert_eq!(recorder(&backend).counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_all_sessions_have_stored_is_bounded_together() {
+    let plant = Plant::new().await;
+    let backend = plant.start_after(0, BackendOptions { stored_messages: 30, ..options() }).await;
+    for name in ["a", "b"] {
+        let mut session = open(&backend, persistent(name)).await;
+        subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    }
+    for text in numbers(40) {
+        backend.publish(numbered("t", &text, QoS::AtLeastOnce)).unwrap();
+    }
+    backend.settled().await;
+    assert_eq!(recorder(&backend).counts().0, 30);
+    let mut session = open(&backend, persistent("a")).await;
+    assert_eq!(texts(&take_all(&mut session).await), numbers(15));
+    backend.publish(numbered("t", "again", QoS::AtLeastOnce)).unwrap();
+    assert_eq!(texts(&take_all(&mut session).await), ["again"]);
+}
+
+#[tokio::test]
+async fn sessions_that_end_with_their_connection_store_nothing() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, clean("a")).await;
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    let mut persistent = open(&backend, persistent("b")).await;
+    subscribe(&mut persistent, "t", qos(QoS::AtMostOnce)).await;
+    backend.settled().await;
+    let before = recorder(&backend).last();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        assert_eq!(session.publish(message("t", "p", qos)).unwrap().ticket, 0);
+    }
+    assert_eq!((take_all(&mut session).await.len(), mail(&mut persistent).len()), (3, 3));
+    assert_eq!(recorder(&backend).last(), before);
+    assert_eq!(session.unsettled(), None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_refused_and_the_rest_goes_on() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "durable", qos(QoS::AtLeastOnce)).await;
+    let mut other = open(&backend, clean("b")).await;
+    subscribe(&mut other, "other", qos(QoS::AtLeastOnce)).await;
+    backend.settled().await;
+    plant.provisioner.close().await.unwrap();
+    // The first one finds out.
+    other.publish(message("durable", "1", QoS::AtLeastOnce)).unwrap();
+    assert!(other.settled().await.is_err());
+    let refused = other.publish(message("durable", "2", QoS::AtLeastOnce));
+    assert_eq!(refused, Err(PublishError::NotStored));
+    assert_eq!(backend.publish(retained("r", "x", QoS::AtLeastOnce)), Err(PublishError::NotStored));
+    assert!(matches!(backend.open(persistent("c")).await, Err(OpenError::NotStored(_))));
+    other.publish(message("other", "3", QoS::AtLeastOnce)).unwrap();
+    assert_eq!(payloads(&mail(&mut other)), ["3"]);
+    open(&backend, clean("d")).await.close(Close::NORMAL);
+}
+
+#[tokio::test]
+async fn retained_messages_that_a_subscription_is_owed_come_after_a_kill_each_once() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let numbers: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
+    for text in &numbers {
+        let message = numbered(&format!("r/{text}"), text, QoS::ExactlyOnce);
+        backend.publish(Message { retain: true, ..message }).unwrap();
+    }
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "r/+", qos(QoS::ExactlyOnce)).await;
+    let mut got = texts(&take_some(&mut session, 120));
+    kill(&backend, [session]).await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    got.extend(texts(&take_all(&mut session).await));
+    assert_eq!(got, numbers);
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 300]).await;
+}
+
+fn take_some(session: &mut SessionHandle, least: usize) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while all.len() < least {
+        let mail = mail(session);
+        for (packet_id, delivery) in (1..).zip(&mail) {
+            session.sent(packet_id, delivery.clone());
+            session.received(packet_id);
+            session.acknowledged(packet_id);
+        }
+        all.extend(mail);
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_waits_for_a_shared_subscription_goes_to_another_member_when_a_session_ends() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "$share/g/t", qos(QoS::AtLeastOnce)).await;
+    drop(session);
+    let numbers = numbers(60);
+    for text in &numbers {
+        backend.publish(numbered("t", text, QoS::AtLeastOnce)).unwrap();
+    }
+    stop(backend).await;
+    let backend = plant.start().await;
+    let mut other = open(&backend, clean("b")).await;
+    subscribe(&mut other, "$share/g/t", qos(QoS::AtLeastOnce)).await;
+    open(&backend, clean("a")).await.close(Close::NORMAL);
+    plant.until_rows(&backend, [0; 6]).await;
+    assert_eq!(texts(&take_all(&mut other).await), numbers);
+}

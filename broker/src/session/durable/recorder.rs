@@ -1,0 +1,485 @@
+//! What is to be stored, gathered in memory and committed in batches.
+//!
+//! One lock guards the batch that is being gathered. It is taken only for what concerns a durable session or a retained
+//! message, and always before the lock of a mailbox, so that the order of the rows is the order of the queue. Rows that are
+//! written and deleted within one batch are never written at all: with a client that is connected that is nearly every
+//! message.
+use super::rows::{StoredInFlight, StoredWhere, encode_delivery};
+use super::stored_message::encode_message;
+use super::wall::Wall;
+use crate::message::{Delivery, Message, SessionId, Stored};
+use crate::session::charge;
+use hashbrown::HashMap;
+use jitp_provisioner::sessions::{SessionRow, SessionStore, SessionWrites};
+use metrics::{Gauge, describe_gauge, gauge};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// Bytes that are gathered before publishers are asked to wait.
+const CROWDED: usize = 8 * 1024 * 1024;
+/// What nobody waits for is committed this long after it came, or once it is this much.
+const LATER: Duration = Duration::from_millis(50);
+const LATER_BYTES: usize = 1024 * 1024;
+/// The pause after a commit failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// About what a row costs beside its value.
+const PER_ROW: usize = 96;
+/// A message that is not larger is stored again for every session; a larger one once for all.
+const SMALL: usize = 128;
+
+/// What a batch writes.
+type Rows = Vec<(SessionRow, Option<Vec<u8>>)>;
+
+/// Names a batch: what it holds is durable once that number is.
+pub type Ticket = u64;
+
+/// It cannot be stored now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it cannot be stored: the registry cannot be written; see /readyz")]
+pub struct NotStored;
+
+/// How much may be stored for all sessions together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreBounds {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Gathers and commits.
+pub(crate) struct Recorder {
+    store: SessionStore,
+    wall: Wall,
+    bounds: StoreBounds,
+    gathered: Mutex<Gathered>,
+    /// There is something to commit.
+    work: Notify,
+    progress: watch::Sender<Progress>,
+    /// A copy of [`Progress::durable`], to be read at the cost of a load.
+    durable: AtomicU64,
+    figures: Figures,
+}
+
+/// How far the commits have come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// Everything up to this batch is durable.
+    pub(crate) durable: Ticket,
+    /// The last try failed. It goes on.
+    pub(crate) stuck: bool,
+}
+
+/// The batch that is being gathered, and what has to be known about all that is stored.
+struct Gathered {
+    ticket: Ticket,
+    rows: HashMap<SessionRow, Option<Vec<u8>>>,
+    bytes: usize,
+    /// Somebody waits for it.
+    urgent: bool,
+    /// When the first row came.
+    since: Option<Instant>,
+    closed: bool,
+    /// How many rows refer to each message that is stored once.
+    references: HashMap<u64, u32>,
+    /// The last number that such a message got.
+    numbered: u64,
+    /// Messages for all sessions.
+    messages: u64,
+    message_bytes: u64,
+}
+
+struct Figures {
+    messages: Gauge,
+    bytes: Gauge,
+}
+
+impl Recorder {
+    /// For a store that nothing has been read of. Numbers that are given begin at `first`, which is above all that were
+    /// ever given.
+    pub(crate) fn new(store: SessionStore, wall: Wall, bounds: StoreBounds, first: u64) -> Arc<Self> {
+        describe_gauge!("jitp_session_messages_stored", "Messages that are stored for durable sessions.");
+        describe_gauge!(
+            "jitp_session_message_bytes_stored",
+            "Bytes of the messages that are stored for durable sessions."
+        );
+        Arc::new(Self {
+            store,
+            wall,
+            bounds,
+            gathered: Mutex::new(Gathered {
+                ticket: 1,
+                rows: HashMap::new(),
+                bytes: 0,
+                urgent: false,
+                since: None,
+                closed: false,
+                references: HashMap::new(),
+                numbered: first,
+                messages: 0,
+                message_bytes: 0,
+            }),
+            work: Notify::new(),
+            progress: watch::Sender::new(Progress::default()),
+            durable: AtomicU64::new(0),
+            figures: Figures {
+                messages: gauge!("jitp_session_messages_stored"),
+                bytes: gauge!("jitp_session_message_bytes_stored"),
+            },
+        })
+    }
+
+    pub(crate) fn store(&self) -> &SessionStore {
+        &self.store
+    }
+    pub(crate) fn wall(&self) -> &Wall {
+        &self.wall
+    }
+
+    /// Begins to record. Nobody else does until the recording is dropped.
+    pub(crate) fn record(&self) -> Recording<'_> {
+        Recording { recorder: self, gathered: self.gathered.lock(), deliveries: Vec::new(), recorded: false }
+    }
+
+    /// Is it durable?
+    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
+        self.durable.load(Ordering::Acquire) >= ticket
+    }
+    /// Did the last commit fail?
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.progress.borrow().stuck
+    }
+    /// To watch how far the commits have come.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Waits until a batch is durable; not while nothing can be written.
+    pub(crate) async fn durable(&self, ticket: Ticket) -> Result<(), NotStored> {
+        if self.is_durable(ticket) {
+            return Ok(());
+        }
+        let mut progress = self.progress();
+        match progress.wait_for(|now| now.durable >= ticket || now.stuck).await {
+            Ok(now) if now.durable >= ticket => Ok(()),
+            _ => Err(NotStored),
+        }
+    }
+
+    /// The batch of what was recorded last.
+    pub(crate) fn last(&self) -> Ticket {
+        let gathered = self.gathered.lock();
+        if gathered.rows.is_empty() { gathered.ticket.saturating_sub(1) } else { gathered.ticket }
+    }
+
+    /// Waits until everything that was recorded so far is durable, however long that takes.
+    pub(crate) async fn settled(&self) {
+        let ticket = self.last();
+        {
+            let mut gathered = self.gathered.lock();
+            if gathered.ticket == ticket {
+                gathered.hurry(&self.work);
+            }
+        }
+        if !self.is_durable(ticket) {
+            // An error would mean that the recorder is gone, which it is not.
+            let _ = self.progress().wait_for(|now| now.durable >= ticket).await;
+        }
+    }
+
+    /// Has more been gathered than should be?
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.gathered.lock().bytes > CROWDED
+    }
+    /// Waits for the end of a crowd, not while nothing can be written.
+    pub(crate) async fn room(&self) {
+        let mut progress = self.progress();
+        while self.is_crowded() && !progress.borrow_and_update().stuck {
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Commits until it is closed, and then the rest.
+    pub(crate) async fn run(self: Arc<Self>) {
+        while let Some((ticket, rows)) = self.next().await {
+            if !rows.is_empty() && !self.commit(&rows).await {
+                return;
+            }
+            self.durable.store(ticket, Ordering::Release);
+            self.progress.send_replace(Progress { durable: ticket, stuck: false });
+        }
+    }
+
+    /// Tries until it succeeds; `false` when nobody wants it any more.
+    async fn commit(&self, rows: &SessionWrites) -> bool {
+        while let Err(error) = self.store.commit(rows).await {
+            if !self.is_stuck() {
+                tracing::error!(%error, "sessions cannot be stored; what needs that is refused; trying again");
+            }
+            self.progress.send_modify(|progress| progress.stuck = true);
+            if self.gathered.lock().closed {
+                return false;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        true
+    }
+
+    /// The next batch; `None`: closed, and nothing is left.
+    async fn next(&self) -> Option<(Ticket, Rows)> {
+        loop {
+            let work = self.work.notified();
+            let since = {
+                let mut gathered = self.gathered.lock();
+                let late = gathered.since.is_some_and(|since| since.elapsed() >= LATER);
+                if gathered.urgent || gathered.closed || late || gathered.bytes > LATER_BYTES {
+                    if gathered.closed && gathered.rows.is_empty() && !gathered.urgent {
+                        return None;
+                    }
+                    self.figures.messages.set(gathered.messages as f64);
+                    self.figures.bytes.set(gathered.message_bytes as f64);
+                    return Some(gathered.take());
+                }
+                gathered.since
+            };
+            match since {
+                None => work.await,
+                Some(since) => {
+                    tokio::select! {
+                        () = work => {}
+                        () = tokio::time::sleep_until(since + LATER) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Messages that are stored for sessions, their bytes, and how many messages are stored once for several.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (u64, u64, usize) {
+        let gathered = self.gathered.lock();
+        (gathered.messages, gathered.message_bytes, gathered.references.len())
+    }
+
+    /// What is gathered is still committed, then [`Recorder::run`] ends.
+    pub(crate) fn close(&self) {
+        self.gathered.lock().closed = true;
+        self.work.notify_one();
+    }
+}
+
+impl Gathered {
+    fn take(&mut self) -> (Ticket, Rows) {
+        let ticket = self.ticket;
+        self.ticket += 1;
+        (self.bytes, self.urgent, self.since) = (0, false, None);
+        (ticket, std::mem::take(&mut self.rows).into_iter().collect())
+    }
+
+    fn hurry(&mut self, work: &Notify) {
+        if !std::mem::replace(&mut self.urgent, true) {
+            work.notify_one();
+        }
+    }
+
+    fn write(&mut self, row: SessionRow, value: Option<Vec<u8>>) {
+        self.bytes += PER_ROW + value.as_ref().map_or(0, Vec::len);
+        if let Some(Some(old)) = self.rows.insert(row, value) {
+            self.bytes = self.bytes.saturating_sub(PER_ROW + old.len());
+        }
+    }
+
+    /// Deletes a row that was written only once: if that is still in the batch, nothing need be written.
+    fn unwrite(&mut self, row: SessionRow) {
+        match self.rows.remove(&row) {
+            Some(Some(value)) => self.bytes = self.bytes.saturating_sub(PER_ROW + value.len()),
+            _ => self.write(row, None),
+        }
+    }
+
+    fn refer_to(&mut self, number: u64) {
+        *self.references.entry(number).or_default() += 1;
+    }
+    /// With the last reference the message goes.
+    fn let_go_of(&mut self, number: u64) {
+        let Some(references) = self.references.get_mut(&number) else { return };
+        *references = references.saturating_sub(1);
+        if *references == 0 {
+            self.references.remove(&number);
+            self.unwrite(SessionRow::Message { number });
+        }
+    }
+}
+
+/// Something that is being recorded: all of it is in one batch. Nothing that waits may be done meanwhile.
+pub(crate) struct Recording<'r> {
+    recorder: &'r Recorder,
+    gathered: MutexGuard<'r, Gathered>,
+    /// To be stored at the end, when it is known how many sessions share a message.
+    deliveries: Vec<(SessionId, Delivery)>,
+    recorded: bool,
+}
+
+impl Recording<'_> {
+    /// Is there room for another message in all?
+    pub(crate) fn has_room(&self, charge: u32) -> bool {
+        let bounds = self.recorder.bounds;
+        self.gathered.messages < bounds.messages
+            && self.gathered.message_bytes.saturating_add(u64::from(charge)) <= bounds.bytes
+    }
+
+    /// A row as it is now.
+    pub(crate) fn put(&mut self, row: SessionRow, value: Vec<u8>) {
+        self.recorded = true;
+        self.gathered.write(row, Some(value));
+    }
+    /// A row is gone.
+    pub(crate) fn delete(&mut self, row: SessionRow) {
+        self.recorded = true;
+        self.gathered.write(row, None);
+    }
+
+    /// A session has a delivery, which has its place already.
+    pub(crate) fn keep(&mut self, session: SessionId, delivery: Delivery) {
+        self.recorded = true;
+        self.gathered.messages += 1;
+        self.gathered.message_bytes += u64::from(charge(&delivery));
+        self.deliveries.push((session, delivery));
+    }
+    /// A session is through with a delivery.
+    pub(crate) fn forget(&mut self, session: SessionId, delivery: &Delivery) {
+        if !delivery.stored.is_stored() {
+            return;
+        }
+        self.store_deliveries();
+        let place = delivery.stored.place();
+        self.forget_stored(session, place, charge(delivery), delivery.message.stored.get());
+    }
+    /// The same for one that was only read.
+    pub(crate) fn forget_stored(&mut self, session: SessionId, sequence: u64, charge: u32, stored: Stored) {
+        self.recorded = true;
+        self.gathered.messages = self.gathered.messages.saturating_sub(1);
+        self.gathered.message_bytes = self.gathered.message_bytes.saturating_sub(u64::from(charge));
+        self.gathered.unwrite(SessionRow::Queued { session: session.0.get(), sequence });
+        if let Stored::Numbered(number) = stored {
+            self.gathered.let_go_of(number);
+        }
+    }
+
+    /// A delivery is sent, or was released, with a packet id.
+    pub(crate) fn in_flight(&mut self, session: SessionId, packet_id: u16, in_flight: StoredInFlight) {
+        self.put(SessionRow::InFlight { session: session.0.get(), packet_id }, in_flight.encode());
+    }
+
+    /// The retained message of a topic is this one; with an empty payload there is none.
+    pub(crate) fn retain(&mut self, message: &Message) {
+        let row = SessionRow::Retained { topic: Arc::clone(&message.topic) };
+        match message.payload.is_empty() {
+            true => self.delete(row),
+            false => {
+                let value = encode_message(message, self.recorder.wall());
+                self.put(row, value);
+            }
+        }
+    }
+
+    /// A row that was read at the start: counts it.
+    pub(crate) fn count(&mut self, charge: u32, message: StoredWhere<'_>) {
+        self.gathered.messages += 1;
+        self.gathered.message_bytes += u64::from(charge);
+        if let StoredWhere::Numbered(number) = message {
+            self.gathered.refer_to(number);
+        }
+    }
+
+    /// Ends the recording: somebody waits for it.
+    pub(crate) fn urgent(mut self) -> Ticket {
+        if !self.recorded {
+            return 0;
+        }
+        self.gathered.hurry(&self.recorder.work);
+        self.gathered.ticket
+    }
+
+    fn store_deliveries(&mut self) {
+        let mut deliveries = std::mem::take(&mut self.deliveries).into_iter().peekable();
+        while let Some((session, delivery)) = deliveries.next() {
+            let several =
+                deliveries.peek().is_some_and(|(_, next)| Arc::ptr_eq(&next.message, &delivery.message));
+            let number = self.number(&delivery.message, several);
+            let sequence = delivery.stored.place();
+            let row = match number {
+                Some(number) => {
+                    self.gathered.refer_to(number);
+                    encode_delivery(&delivery, charge(&delivery), StoredWhere::Numbered(number))
+                }
+                None => {
+                    let bytes = encode_message(&delivery.message, self.recorder.wall());
+                    encode_delivery(&delivery, charge(&delivery), StoredWhere::Here(&bytes))
+                }
+            };
+            self.gathered.write(SessionRow::Queued { session: session.0.get(), sequence }, Some(row));
+        }
+    }
+
+    /// The number of a message that is stored once for all, or is to be from now on.
+    fn number(&mut self, message: &Message, several: bool) -> Option<u64> {
+        match message.stored.get() {
+            Stored::Alone => return None,
+            Stored::Numbered(number) if self.gathered.references.contains_key(&number) => {
+                return Some(number);
+            }
+            // Not yet, or not any more.
+            Stored::Nowhere | Stored::Numbered(_) => {}
+        }
+        if !several || message.payload.len() <= SMALL {
+            message.stored.set(Stored::Alone);
+            return None;
+        }
+        self.gathered.numbered += 1;
+        let number = self.gathered.numbered;
+        message.stored.set(Stored::Numbered(number));
+        let value = encode_message(message, self.recorder.wall());
+        self.gathered.write(SessionRow::Message { number }, Some(value));
+        Some(number)
+    }
+}
+
+/// A recording that begins when there is something to record: most messages concern no durable session.
+pub(crate) struct LateRecording<'r> {
+    recorder: Option<&'r Recorder>,
+    recording: Option<Recording<'r>>,
+}
+
+impl<'r> LateRecording<'r> {
+    /// Without a recorder nothing is ever recorded.
+    pub(crate) fn new(recorder: Option<&'r Recorder>) -> Self {
+        Self { recorder, recording: None }
+    }
+    /// Begins, if that has not happened. `None`: there is no recorder, and so no durable session.
+    pub(crate) fn begin(&mut self) -> Option<&mut Recording<'r>> {
+        if self.recording.is_none() {
+            self.recording = Some(self.recorder?.record());
+        }
+        self.recording.as_mut()
+    }
+    /// Ends it; 0: nothing was recorded.
+    pub(crate) fn urgent(self) -> Ticket {
+        self.recording.map_or(0, Recording::urgent)
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.store_deliveries();
+        if self.recorded && self.gathered.since.is_none() {
+            self.gathered.since = Some(Instant::now());
+            // So that it looks at the clock.
+            self.recorder.work.notify_one();
+        }
+    }
+}

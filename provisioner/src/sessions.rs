@@ -1,0 +1,261 @@
+//! Where MQTT sessions and retained messages are kept: in the registry's store, outside of its rules, its change log and its
+//! archive.
+//!
+//! What a row's value means is the broker's matter; how and where it is kept is not. Everything of one [`commit`] is there
+//! after a crash, or nothing of it.
+//!
+//! [`commit`]: SessionStore::commit
+use crate::error::RegistryError;
+use crate::store::{Direction, Gate, Key, KeyRange, Store, StoreError, Table, Write, unconditional};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Names a row. `session` is a number that no other session has or had.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionRow {
+    /// A session.
+    Session {
+        /// Whose.
+        session: u64,
+    },
+    /// One of its subscriptions.
+    Subscription {
+        /// Whose.
+        session: u64,
+        /// The filter as subscribed.
+        filter: Arc<str>,
+    },
+    /// A message in flight towards the client.
+    InFlight {
+        /// Whose.
+        session: u64,
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// A QoS 2 message from the client that was not released yet.
+    Received {
+        /// Whose.
+        session: u64,
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// A message for a session, in the order of the sequence.
+    Queued {
+        /// Whose.
+        session: u64,
+        /// Its place.
+        sequence: u64,
+    },
+    /// A message that several sessions refer to.
+    Message {
+        /// A number that no other message has or had.
+        number: u64,
+    },
+    /// The retained message of a topic.
+    Retained {
+        /// The topic.
+        topic: Arc<str>,
+    },
+}
+
+/// A set of rows that can be read one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRows {
+    /// All sessions.
+    Sessions,
+    /// The subscriptions of all sessions, or of one.
+    Subscriptions(Option<u64>),
+    /// The messages in flight towards all clients, or one.
+    InFlight(Option<u64>),
+    /// The unreleased messages of all clients, or of one.
+    Received(Option<u64>),
+    /// The messages for all sessions, or for one.
+    Queued(Option<u64>),
+    /// All retained messages.
+    Retained,
+}
+
+/// Writes that belong together: for each row its new value, or `None` to delete it. Of two for the same row the later one
+/// counts.
+pub type SessionWrites = [(SessionRow, Option<Vec<u8>>)];
+
+/// The rows of sessions and retained messages. Cheap to clone. Obtained from
+/// [`Provisioner::sessions`](crate::Provisioner::sessions).
+#[derive(Clone)]
+pub struct SessionStore {
+    gate: Arc<Gate>,
+}
+
+impl SessionStore {
+    pub(crate) fn over(gate: &Arc<Gate>) -> Self {
+        Self { gate: Arc::clone(gate) }
+    }
+
+    /// Writes all or nothing; durable when it returns. Commits are durable in the order of these calls.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be written.
+    pub async fn commit(&self, writes: &SessionWrites) -> Result<(), RegistryError> {
+        let writes = writes.iter().map(|(row, value)| {
+            let (table, key) = row.place();
+            Write { table, key, value: value.clone() }
+        });
+        let writes = writes.collect();
+        self.gate.commit(unconditional(writes, None)).await?;
+        Ok(())
+    }
+
+    /// One row; durable if it is there.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read.
+    pub async fn read(&self, row: &SessionRow) -> Result<Option<Vec<u8>>, RegistryError> {
+        let (table, key) = row.place();
+        Ok(self.gate.get(table, &key).await?.map(|row| row.value))
+    }
+
+    /// The first rows of a set, of those behind `after` if that is given; at most `limit`. Those of one session come after
+    /// another's, by their number; subscriptions in the order of their filters, messages in that of their sequence.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read.
+    pub async fn scan(
+        &self,
+        rows: SessionRows,
+        after: Option<&SessionRow>,
+        limit: usize,
+    ) -> Result<Vec<(SessionRow, Vec<u8>)>, RegistryError> {
+        let (table, session) = rows.table();
+        let prefix = session.map_or_else(Vec::new, |session| session.to_be_bytes().to_vec());
+        let mut range = KeyRange::prefix(&prefix);
+        if let Some(after) = after {
+            range.start = Bound::Excluded(after.place().1);
+        }
+        let found = self.gate.scan(table, &range, limit, Direction::Ascending).await?;
+        let named = found.into_iter().map(|(key, row)| match SessionRow::of(table, &key) {
+            Some(name) => Ok((name, row.value)),
+            None => Err(damaged(table, &key)),
+        });
+        Ok(named.collect::<Result<_, StoreError>>()?)
+    }
+}
+
+impl SessionRow {
+    fn place(&self) -> (Table, Key) {
+        match self {
+            Self::Session { session } => (Table::Sessions, session.to_be_bytes().to_vec()),
+            Self::Subscription { session, filter } => {
+                (Table::SessionSubscriptions, [&session.to_be_bytes()[..], filter.as_bytes()].concat())
+            }
+            Self::InFlight { session, packet_id } => {
+                (Table::SessionInFlight, [&session.to_be_bytes()[..], &packet_id.to_be_bytes()].concat())
+            }
+            Self::Received { session, packet_id } => {
+                (Table::SessionReceived, [&session.to_be_bytes()[..], &packet_id.to_be_bytes()].concat())
+            }
+            Self::Queued { session, sequence } => {
+                (Table::SessionQueues, [session.to_be_bytes(), sequence.to_be_bytes()].concat())
+            }
+            Self::Message { number } => (Table::SessionMessages, number.to_be_bytes().to_vec()),
+            Self::Retained { topic } => (Table::RetainedMessages, topic.as_bytes().to_vec()),
+        }
+    }
+
+    fn of(table: Table, key: &[u8]) -> Option<Self> {
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Arc::<str>::from);
+        if table == Table::RetainedMessages {
+            return Some(Self::Retained { topic: text(key)? });
+        }
+        let (number, rest) = key.split_first_chunk::<8>()?;
+        let session = u64::from_be_bytes(*number);
+        let packet_id = || rest.try_into().ok().map(u16::from_be_bytes);
+        match table {
+            Table::Sessions if rest.is_empty() => Some(Self::Session { session }),
+            Table::SessionSubscriptions => Some(Self::Subscription { session, filter: text(rest)? }),
+            Table::SessionInFlight => Some(Self::InFlight { session, packet_id: packet_id()? }),
+            Table::SessionReceived => Some(Self::Received { session, packet_id: packet_id()? }),
+            Table::SessionQueues => {
+                Some(Self::Queued { session, sequence: u64::from_be_bytes(rest.try_into().ok()?) })
+            }
+            Table::SessionMessages if rest.is_empty() => Some(Self::Message { number: session }),
+            _ => None,
+        }
+    }
+}
+
+impl SessionRows {
+    fn table(self) -> (Table, Option<u64>) {
+        match self {
+            Self::Sessions => (Table::Sessions, None),
+            Self::Subscriptions(session) => (Table::SessionSubscriptions, session),
+            Self::InFlight(session) => (Table::SessionInFlight, session),
+            Self::Received(session) => (Table::SessionReceived, session),
+            Self::Queued(session) => (Table::SessionQueues, session),
+            Self::Retained => (Table::RetainedMessages, None),
+        }
+    }
+}
+
+fn damaged(table: Table, key: &[u8]) -> StoreError {
+    StoreError::Corrupt(format!(
+        "the key \"{}\" in the registry's table {:?} is damaged: restore a backup of the directory",
+        key.escape_ascii(),
+        table.name()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::provisioner::Options;
+    use crate::registry::Registry;
+
+    fn every_kind() -> Vec<SessionRow> {
+        let session = 7;
+        vec![
+            SessionRow::Session { session },
+            SessionRow::Subscription { session, filter: "a/+/#".into() },
+            SessionRow::InFlight { session, packet_id: 65_535 },
+            SessionRow::Received { session, packet_id: 1 },
+            SessionRow::Queued { session, sequence: 256 },
+            SessionRow::Message { number: 9 },
+            SessionRow::Retained { topic: "t/é".into() },
+        ]
+    }
+
+    #[test]
+    fn a_row_is_known_by_its_key() {
+        for row in every_kind() {
+            let (table, key) = row.place();
+            assert_eq!(SessionRow::of(table, &key), Some(row));
+        }
+        assert_eq!(SessionRow::of(Table::SessionQueues, b"short"), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_read_in_the_order_of_the_sequence_and_is_no_change_of_the_registry() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry =
+            Registry::open(directory.path(), Options::default(), Arc::new(SystemClock)).await.unwrap();
+        let changes = registry.changes().latest();
+        let store = SessionStore::over(registry.gate());
+        let queued = |session, sequence| SessionRow::Queued { session, sequence };
+        let mut writes: Vec<(SessionRow, Option<Vec<u8>>)> =
+            every_kind().into_iter().map(|row| (row, Some(vec![1]))).collect();
+        writes.extend([300, 2, 70_000].map(|sequence| (queued(7, sequence), Some(vec![2]))));
+        writes.push((queued(8, 1), Some(vec![3])));
+        store.commit(&writes).await.unwrap();
+        let found = async |after: Option<SessionRow>, limit| {
+            let rows = store.scan(SessionRows::Queued(Some(7)), after.as_ref(), limit).await.unwrap();
+            rows.into_iter().map(|(row, _)| row).collect::<Vec<_>>()
+        };
+        assert_eq!(found(None, 3).await, [queued(7, 2), queued(7, 256), queued(7, 300)]);
+        assert_eq!(found(Some(queued(7, 256)), 9).await, [queued(7, 300), queued(7, 70_000)]);
+        assert_eq!(store.scan(SessionRows::Queued(None), None, 9).await.unwrap().len(), 5);
+        store.commit(&[(queued(7, 2), None)]).await.unwrap();
+        assert_eq!(store.read(&queued(7, 2)).await.unwrap(), None);
+        assert_eq!(store.read(&SessionRow::Message { number: 9 }).await.unwrap(), Some(vec![1]));
+        assert_eq!(registry.changes().latest(), changes);
+    }
+}
