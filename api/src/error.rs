@@ -263,6 +263,7 @@ impl From<IssuingError> for ApiError {
                 tracing::error!(error = why, "no certificate could be issued");
                 Self::new("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE, why)
             }
+            IssuingError::Busy(why) => Self::new("ThrottlingException", StatusCode::BAD_REQUEST, why),
             IssuingError::Registry(error) => error.into(),
         }
     }

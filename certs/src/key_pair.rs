@@ -11,7 +11,7 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// A new one. RSA takes a tenth of a second and more of one processor.
+    /// A new one. RSA takes most of a tenth of a second of one processor.
     ///
     /// # Errors
     /// The random number generator fails.

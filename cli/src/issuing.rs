@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub struct Issuing {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    pub issuer: String,
     pub validity_days: u32,
     pub subject: Vec<String>,
     pub key_usage: Vec<String>,
@@ -75,6 +76,7 @@ impl Issuing {
     pub fn options(&self) -> anyhow::Result<IssuingOptions> {
         Ok(IssuingOptions {
             ca: self.ca()?,
+            issuer: Some(self.issuer.clone()).filter(|arn| !arn.is_empty()),
             lifetime: (self.validity_days > 0)
                 .then(|| Duration::from_secs(u64::from(self.validity_days) * 24 * 3600)),
             subject: self.subject()?,

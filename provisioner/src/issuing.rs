@@ -12,21 +12,26 @@ mod key_pool;
 mod options;
 mod ownership_token;
 mod pending;
+pub(crate) mod program;
 
 pub use certificates::IssuedKeysAndCertificate;
 pub use claim::{IssuedClaim, ProvisioningClaim};
-pub use issuer::{Issuer, Order};
+pub use issuer::{Issuer, NotIssued, Order};
 pub use key_pool::DeviceKeys;
 pub use options::{IssuingCa, IssuingOptions};
 pub use ownership_token::{Ownership, OwnershipToken, OwnershipTokenError};
 pub use pending::{PendingCertificate, PendingKeysAndCertificate};
 
+use crate::callback::Callbacks;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
+use crate::provisioner::Options;
+use crate::records::CertificateProviderRecord;
 use arc_swap::ArcSwap;
 use issuer::OwnCa;
 use jitp_certs::{Certificate, CertificateRequest, Validity};
 use key_pool::KeyPool;
+use program::Program;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +46,21 @@ pub enum IssuingError {
     /// text is for the operator.
     #[error("{0}")]
     Issuer(String),
+    /// The operator's issuer or certificate provider has as much to do as it can: the device may try again.
+    #[error("{0}")]
+    Busy(String),
     /// The registry said no.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+impl From<NotIssued> for IssuingError {
+    fn from(not_issued: NotIssued) -> Self {
+        match not_issued {
+            NotIssued::Busy(why) => Self::Busy(why),
+            NotIssued::Failed(why) => Self::Issuer(why),
+        }
+    }
 }
 
 /// The longest PEM of a certificate that is issued, in bytes: common devices keep it in 2,048
@@ -62,20 +79,23 @@ pub(crate) struct Issuing {
     own: Arc<OwnCa>,
     issuer: ArcSwap<Box<dyn Issuer>>,
     keys: KeyPool,
+    callbacks: Callbacks,
 }
 
 impl Issuing {
     /// With the operator's CA, or that of the directory, which is made if there is none.
-    pub(crate) fn open(
-        directory: &Path,
-        options: &IssuingOptions,
-        now: Timestamp,
-    ) -> Result<Self, RegistryError> {
+    pub(crate) fn open(directory: &Path, options: &Options, now: Timestamp) -> Result<Self, RegistryError> {
+        let (callbacks, options) = (&options.callbacks, &options.issuing);
         let authority = authority::open(directory, options.ca.as_ref(), now.unix_seconds())?;
         let own = Arc::new(OwnCa::new(authority, options.usage.clone()));
+        let issuer: Box<dyn Issuer> = match &options.issuer {
+            Some(arn) => Box::new(Program::known(callbacks, arn)?),
+            None => Box::new(Arc::clone(&own)),
+        };
         Ok(Self {
             keys: KeyPool::new(options),
-            issuer: ArcSwap::from_pointee(Box::new(Arc::clone(&own)) as Box<dyn Issuer>),
+            issuer: ArcSwap::from_pointee(issuer),
+            callbacks: callbacks.clone(),
             own,
             options: options.clone(),
         })
@@ -99,6 +119,21 @@ impl Issuing {
         requester: Requester<'_>,
         now: Timestamp,
     ) -> Result<Certificate, IssuingError> {
+        let issuer = self.issuer.load_full();
+        ordered(issuer.as_ref().as_ref(), &self.order(request, requester, now)).await
+    }
+    /// The same, signed by the certificate provider.
+    async fn issue_by_provider(
+        &self,
+        provider: &CertificateProviderRecord,
+        request: CertificateRequest,
+        requester: Requester<'_>,
+        now: Timestamp,
+    ) -> Result<Certificate, IssuingError> {
+        let program = Program { callbacks: self.callbacks.clone(), arn: provider.function_arn.clone() };
+        ordered(&program, &self.order(request, requester, now)).await
+    }
+    fn order(&self, request: CertificateRequest, requester: Requester<'_>, now: Timestamp) -> Order {
         let not_before = now.unix_seconds() - BEFORE_NOW;
         let not_after = match self.options.lifetime {
             Some(lifetime) => {
@@ -106,14 +141,12 @@ impl Issuing {
             }
             None => END_OF_2049,
         };
-        let order = Order {
+        Order {
             request,
             validity: Validity { not_before, not_after },
             principal: requester.principal,
             client_id: requester.client_id.map(str::to_owned),
-        };
-        let issuer = self.issuer.load_full();
-        ordered(issuer.as_ref().as_ref(), &order).await
+        }
     }
     /// A certificate by the CA itself that ends at a given time.
     async fn issue_own(
@@ -142,10 +175,11 @@ pub(crate) fn read_request(csr: &str) -> Result<CertificateRequest, IssuingError
 /// What was ordered, or an error: an issuer may give anything.
 async fn ordered(issuer: &dyn Issuer, order: &Order) -> Result<Certificate, IssuingError> {
     let issued = tokio::time::timeout(ISSUER_DEADLINE, issuer.issue(order)).await.unwrap_or_else(|_| {
-        Err(format!("the issuer gave no answer within {} seconds", ISSUER_DEADLINE.as_secs()))
+        let seconds = ISSUER_DEADLINE.as_secs();
+        Err(NotIssued::Failed(format!("the issuer gave no answer within {seconds} seconds")))
     });
-    let certificate = issued.map_err(IssuingError::Issuer)?;
-    order.check(&certificate).map_err(IssuingError::Issuer)?;
+    let certificate = issued?;
+    order.check(&certificate)?;
     let length = certificate.to_pem().len();
     if length > LONGEST_PEM {
         return Err(IssuingError::Request(format!(

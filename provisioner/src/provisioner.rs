@@ -88,7 +88,7 @@ pub struct Options {
     pub issuing: IssuingOptions,
     /// Requests of fleet provisioning per second, of all devices together (default 0 each: unlimited).
     pub fleet_rates: FleetRates,
-    /// The programs that hooks of templates may name, by ARN (default none).
+    /// The programs that hooks of templates, the certificate provider and the issuer may name, by ARN (default none).
     pub callbacks: Callbacks,
 }
 
@@ -177,7 +177,7 @@ impl Provisioner {
     /// open, when its format is newer, or when account or region differ from those of the first start.
     pub async fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let registry = Registry::open(dir, options, clock).await?;
-        let issuing = Issuing::open(dir, &registry.options().issuing, registry.clock().now())?;
+        let issuing = Issuing::open(dir, registry.options(), registry.clock().now())?;
         let attempts = AttemptLog::open(registry.clone()).await?;
         let audit = AuditLog::open(registry.clone()).await?;
         let registration_tasks = RegistrationTasks::open(registry.clone(), dir).await?;

@@ -70,7 +70,7 @@ impl From<IssuingError> for EnrollmentError {
         use RegistryError as E;
         match error {
             IssuingError::Request(message) => Self::Invalid(message),
-            IssuingError::Issuer(message) => Self::Unavailable(message),
+            IssuingError::Issuer(message) | IssuingError::Busy(message) => Self::Unavailable(message),
             IssuingError::Registry(
                 error @ (E::NotFound { .. } | E::CertificateState(_) | E::CertificateConflict(_)),
             ) => Self::Forbidden(error.to_string()),

@@ -8,14 +8,17 @@
 mod support;
 
 use async_trait::async_trait;
-use jitp_certs::{Attribute, Certificate, KeyKind, KeyPair, issued_by};
+use jitp_certs::{Attribute, Authority, Certificate, KeyKind, KeyPair, issued_by};
 use jitp_provisioner::issuing::{
-    Issuer, IssuingCa, IssuingError, IssuingOptions, Order, OwnershipTokenError,
+    Issuer, IssuingCa, IssuingError, IssuingOptions, NotIssued, Order, OwnershipTokenError,
 };
-use jitp_provisioner::names::{CertificateId, TemplateName};
+use jitp_provisioner::names::{CertificateId, CertificateProviderName, TemplateName};
 use jitp_provisioner::records::{CertificateMode, CertificateStatus, PolicyTarget, TemplateType};
-use jitp_provisioner::registry::CreateTemplate;
-use jitp_provisioner::{Change, ConnectContext, Options, ReasonCode, RegistryError, Timestamp};
+use jitp_provisioner::registry::{CreateCertificateProvider, CreateTemplate};
+use jitp_provisioner::{
+    Callback, Callbacks, Change, ConnectContext, Options, Provisioner, ReasonCode, RegistryError, Timestamp,
+};
+use std::sync::Arc;
 use support::*;
 
 const HOUR: u64 = 3_600_000;
@@ -125,15 +128,15 @@ async fn the_profile_and_the_ca_are_the_operators() {
 struct Stubborn(Certificate);
 #[async_trait]
 impl Issuer for Stubborn {
-    async fn issue(&self, _: &Order) -> Result<Certificate, String> {
+    async fn issue(&self, _: &Order) -> Result<Certificate, NotIssued> {
         Ok(self.0.clone())
     }
 }
 struct Broken;
 #[async_trait]
 impl Issuer for Broken {
-    async fn issue(&self, _: &Order) -> Result<Certificate, String> {
-        Err("the CA of the works does not answer".into())
+    async fn issue(&self, _: &Order) -> Result<Certificate, NotIssued> {
+        Err(NotIssued::Failed("the CA of the works does not answer".into()))
     }
 }
 
@@ -148,6 +151,73 @@ async fn an_issuer_that_gives_something_else_than_was_ordered_is_not_believed() 
     site.provisioner.replace_issuer(Box::new(Broken));
     let refused = site.provisioner.create_keys_and_certificate(true).await;
     assert!(matches!(&refused, Err(IssuingError::Issuer(why)) if why.contains("the works")), "{refused:?}");
+}
+
+const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:sign";
+
+/// A CA of the operator's behind an ARN.
+struct Works(Authority);
+#[async_trait]
+impl Callback for Works {
+    async fn call(&self, question: &[u8]) -> Result<Vec<u8>, String> {
+        let question: serde_json::Value = serde_json::from_slice(question).unwrap();
+        let csr = question["certificateSigningRequest"].as_str().unwrap();
+        let issued = self.0.issue_for_csr(csr, validity()).unwrap();
+        Ok(serde_json::json!({"certificatePem": issued.to_pem()}).to_string().into_bytes())
+    }
+}
+fn with_works(issuer: Option<&str>) -> (Options, Certificate) {
+    let works = authority("Works");
+    let certificate = works.certificate().clone();
+    let callbacks = Callbacks::default().with(ARN, Arc::new(Works(works)), 4);
+    let issuing = IssuingOptions { issuer: issuer.map(str::to_owned), ..quick().issuing };
+    (Options { issuing, callbacks, ..Options::default() }, certificate)
+}
+
+#[tokio::test]
+async fn a_certificate_provider_signs_the_requests_of_devices_and_nothing_else() {
+    let (options, works) = with_works(None);
+    let site = Site::with(options).await;
+    let mut provider = CreateCertificateProvider {
+        name: CertificateProviderName::new("works").unwrap(),
+        function_arn: "arn:aws:lambda:us-east-1:000000000000:function:other".into(),
+        client_token: None,
+        tags: Default::default(),
+    };
+    let refused = site.registry().create_certificate_provider(provider.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains(ARN), "it says which there are: {refused}");
+    provider.function_arn = ARN.into();
+    site.registry().create_certificate_provider(provider).await.unwrap();
+
+    let (p, now, csr) = (&site.provisioner, Timestamp(NOW), csr("pump-1"));
+    let by_device = p.create_pending_certificate_from_csr(&csr, claim_id(), "boot", now).await.unwrap();
+    issued_by(&Certificate::from_pem(&by_device.certificate_pem).unwrap(), &works).unwrap();
+    let by_operator = p.create_certificate_from_csr(&csr, false).await.unwrap();
+    issued_by(&Certificate::from_der(&by_operator.der).unwrap(), p.issuing_ca()).unwrap();
+    let pair = p.create_pending_keys_and_certificate(claim_id(), "boot", now).await.unwrap();
+    issued_by(&Certificate::from_pem(&pair.certificate.certificate_pem).unwrap(), p.issuing_ca()).unwrap();
+
+    let name = CertificateProviderName::new("works").unwrap();
+    site.registry().delete_certificate_provider(&name).await.unwrap();
+    let after = p.create_pending_certificate_from_csr(&csr, claim_id(), "boot", now).await.unwrap();
+    issued_by(&Certificate::from_pem(&after.certificate_pem).unwrap(), p.issuing_ca()).unwrap();
+}
+
+#[tokio::test]
+async fn an_issuer_of_the_operators_signs_everything_but_claims() {
+    let (options, works) = with_works(Some(ARN));
+    let site = Site::with(options).await;
+    let p = &site.provisioner;
+    let pair = p.create_keys_and_certificate(true).await.unwrap();
+    issued_by(&Certificate::from_der(&pair.certificate.der).unwrap(), &works).unwrap();
+    let pumps = template(&site, "pumps", TemplateType::FleetProvisioning).await;
+    let claim = p.create_provisioning_claim(&pumps).await.unwrap();
+    issued_by(&Certificate::from_pem(&claim.certificate_pem).unwrap(), p.issuing_ca()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (mut options, _) = with_works(Some("arn:aws:lambda:us-east-1:000000000000:function:none"));
+    options.callbacks = Callbacks::default();
+    let error = Provisioner::open(directory.path(), options, site.clock.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("there are none"), "{error}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -188,24 +189,66 @@ def test_a_ca_of_the_operators_issues(tmp_path):
     assert run.returncode != 0 and "not the one of the CA certificate" in run.stderr, run.stderr
 
 
-def test_a_certificate_provider_is_kept_one_at_a_time(iot):
-    function = "arn:aws:lambda:us-east-1:000000000000:function:sign"
-    default = ["CreateCertificateFromCsr"]
+SIGNER = """
+import json, pathlib, subprocess, sys
+question = json.load(sys.stdin)
+assert len(question["principalId"]) == 64 and question["clientId"] == "bootstrap", question
+here = pathlib.Path(sys.argv[1])
+(here / "asked.csr").write_text(question["certificateSigningRequest"])
+subprocess.run(["openssl", "x509", "-req", "-in", here / "asked.csr", "-CA", here / "works.pem", "-CAkey", here / "works.key",
+                "-CAcreateserial", "-days", "9", "-sha256", "-out", here / "signed.pem"], check=True, capture_output=True)
+json.dump({"certificatePem": (here / "signed.pem").read_text()}, sys.stdout)
+"""
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:sign"
+
+
+@pytest.fixture
+def works(tmp_path):
+    """A broker with a program that signs."""
+    openssl("req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout", tmp_path / "works.key", "-subj", "/CN=Works",
+            "-days", "30", "-out", tmp_path / "works.pem")
+    (tmp_path / "sign.py").write_text(SIGNER)
+    command = json.dumps([sys.executable, str(tmp_path / "sign.py"), str(tmp_path)])
+    config = tmp_path / "site.toml"
+    config.write_text(f'[hooks.sign]\narn = "{FUNCTION}"\ncommand = {command}\n')
+    broker = Broker(tmp_path, "--config", config)
+    yield broker
+    broker.stop()
+
+
+def test_a_certificate_provider_signs_what_devices_ask_for(works, tmp_path):
+    iot, default = works.iot(), ["CreateCertificateFromCsr"]
+    iot.create_provisioning_template(
+        templateName="pumps", templateBody=FLEET, provisioningRoleArn=ROLE, enabled=True)
+    given = {"lambdaFunctionArn": FUNCTION, "accountDefaultForOperations": default}
+    assert code(iot.create_certificate_provider, certificateProviderName="works",
+                **{**given, "lambdaFunctionArn": FUNCTION + "2"}) == "InvalidRequestException"
     made = iot.create_certificate_provider(
-        certificateProviderName="works", lambdaFunctionArn=function, accountDefaultForOperations=default,
-        tags=[{"Key": "plant", "Value": "a"}])
+        certificateProviderName="works", tags=[{"Key": "plant", "Value": "a"}], **given)
     arn = "arn:aws:iot:us-east-1:000000000000:certificateprovider:works"
     assert made["certificateProviderArn"] == arn
     assert iot.list_tags_for_resource(resourceArn=arn)["tags"] == [{"Key": "plant", "Value": "a"}]
-    again = {"lambdaFunctionArn": function, "accountDefaultForOperations": default}
-    assert code(iot.create_certificate_provider, certificateProviderName="works", **again) == \
+    assert code(iot.create_certificate_provider, certificateProviderName="works", **given) == \
         "ResourceAlreadyExistsException"
-    assert code(iot.create_certificate_provider, certificateProviderName="other", **again) == "LimitExceededException"
+    assert code(iot.create_certificate_provider, certificateProviderName="other", **given) == "LimitExceededException"
     described = iot.describe_certificate_provider(certificateProviderName="works")
-    assert described["lambdaFunctionArn"] == function and described["accountDefaultForOperations"] == default
+    assert described["lambdaFunctionArn"] == FUNCTION and described["accountDefaultForOperations"] == default
     assert [p["certificateProviderName"] for p in iot.list_certificate_providers()["certificateProviders"]] == ["works"]
     iot.update_certificate_provider(certificateProviderName="works", accountDefaultForOperations=default)
-    # An operator's own calls are not for the provider.
+
+    openssl("req", "-new", "-nodes", "-newkey", "rsa:2048", "-keyout", tmp_path / "pump.key", "-subj", "/CN=pump-1",
+            "-out", tmp_path / "pump.csr")
+    claim = saved(tmp_path, "claim", iot.create_provisioning_claim(templateName="pumps"))
+    device = Device(works, claim, "bootstrap").accepted()
+    device.subscribe("$aws/certificates/create-from-csr/json/+")
+    csr = (tmp_path / "pump.csr").read_text()
+    device.client.publish("$aws/certificates/create-from-csr/json", json.dumps({"certificateSigningRequest": csr}), 1)
+    answer = wait_for(lambda: device.messages, "an answer")[0]
+    assert answer.topic.endswith("/accepted"), answer.payload
+    (tmp_path / "pump.pem").write_text(json.loads(answer.payload)["certificatePem"])
+    openssl("verify", "-CAfile", tmp_path / "works.pem", tmp_path / "pump.pem")
+    device.stop()
+
     iot.delete_certificate_provider(certificateProviderName="works")
     assert iot.list_certificate_providers()["certificateProviders"] == []
     for call in (iot.describe_certificate_provider, iot.delete_certificate_provider, iot.update_certificate_provider):

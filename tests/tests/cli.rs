@@ -354,7 +354,7 @@ fn what_is_secret_is_readable_by_its_owner_only() -> anyhow::Result<()> {
     let mode = |name: &str| -> anyhow::Result<u32> {
         Ok(std::fs::metadata(broker.data_dir().join(name))?.permissions().mode() & 0o777)
     };
-    for file in ["credentials", "server.key", "server-ca.key"] {
+    for file in ["credentials", "server.key", "server-ca.key", "issuing-ca.key"] {
         assert_eq!(mode(file)?, 0o600, "{file}");
     }
     assert_eq!(mode("")?, 0o700);

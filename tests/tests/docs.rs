@@ -9,6 +9,7 @@ const PAGES: [(&str, &str); 8] = [
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
+    ("docs/issuing.md", include_str!("../../docs/issuing.md")),
     ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/archive.md", include_str!("../../docs/archive.md")),
     ("docs/bulk.md", include_str!("../../docs/bulk.md")),

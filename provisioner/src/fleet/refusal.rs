@@ -144,6 +144,7 @@ impl From<IssuingError> for FleetRefusal {
                 message,
             },
             IssuingError::Issuer(message) => Self::from(Cause::new(ReasonCode::Internal, message)),
+            IssuingError::Busy(message) => Self::from(Cause::new(ReasonCode::FleetRateExceeded, message)),
             IssuingError::Registry(RegistryError::Unavailable(message)) => {
                 Self::from(Cause::new(ReasonCode::RegistryUnavailable, message))
             }

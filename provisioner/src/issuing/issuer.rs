@@ -9,8 +9,17 @@ pub trait Issuer: Send + Sync {
     /// A certificate with the key and the subject of the order. It is compared with the order, and given 5 seconds.
     ///
     /// # Errors
-    /// Why there is none, for the operator: what failed, where, and what to do.
-    async fn issue(&self, order: &Order) -> Result<Certificate, String>;
+    /// Why there is none.
+    async fn issue(&self, order: &Order) -> Result<Certificate, NotIssued>;
+}
+
+/// Why an issuer has issued nothing; for the operator: what failed, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotIssued {
+    /// It has as much to do as it can: later it may.
+    Busy(String),
+    /// It could not be asked, or said no, or gave something else.
+    Failed(String),
 }
 
 /// What is to be issued, and for whom.
@@ -28,11 +37,11 @@ pub struct Order {
 
 impl Order {
     /// Does this certificate carry what was ordered, and may devices use it here?
-    pub(super) fn check(&self, certificate: &Certificate) -> Result<(), String> {
+    pub(super) fn check(&self, certificate: &Certificate) -> Result<(), NotIssued> {
         self.request
             .check_answer(certificate)
             .and_then(|()| certificate.check_algorithms())
-            .map_err(|error| format!("the issuer's certificate is refused: {error}"))
+            .map_err(|error| NotIssued::Failed(format!("the issuer's certificate is refused: {error}")))
     }
 }
 
@@ -53,9 +62,9 @@ impl OwnCa {
 
 #[async_trait]
 impl Issuer for Arc<OwnCa> {
-    async fn issue(&self, order: &Order) -> Result<Certificate, String> {
+    async fn issue(&self, order: &Order) -> Result<Certificate, NotIssued> {
         // A signature of P-256 takes less than handing it to another thread would; RSA takes a millisecond.
         let issued = self.authority.issue_for_request(&order.request, order.validity, &self.usage);
-        issued.map_err(|error| format!("the issuing CA could not sign: {error}"))
+        issued.map_err(|error| NotIssued::Failed(format!("the issuing CA could not sign: {error}")))
     }
 }

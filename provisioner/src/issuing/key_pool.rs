@@ -1,4 +1,4 @@
-//! Keys that are made before they are asked for: an RSA key takes a tenth of a second and more of one processor, and devices
+//! Keys that are made before they are asked for: an RSA key takes most of a tenth of a second of one processor, and devices
 //! come in crowds.
 use super::{IssuingError, IssuingOptions};
 use jitp_certs::{Attribute, CertificateError, CertificateRequest, KeyKind, KeyPair, PrivateKeyPem};
@@ -22,7 +22,7 @@ pub struct DeviceKeys {
 pub(crate) struct KeyPool {
     shelf: Arc<Shelf>,
     filler: Once,
-    /// Keys that are made on demand at the same time: as many as there are processors.
+    /// Keys that are made on demand at the same time: one processor is left to everybody else.
     makers: Arc<Semaphore>,
 }
 
@@ -32,13 +32,29 @@ struct Shelf {
     /// How many are kept.
     most: usize,
     stock: Mutex<Stock>,
-    taken: Condvar,
+    /// Keys have been taken or made, or the stock is closed.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct Stock {
     keys: Vec<DeviceKeys>,
     closed: bool,
+}
+
+impl Stock {
+    fn take(&mut self) -> Option<DeviceKeys> {
+        let keys = self.keys.pop();
+        self.report();
+        keys
+    }
+    fn put(&mut self, keys: DeviceKeys) {
+        self.keys.push(keys);
+        self.report();
+    }
+    fn report(&self) {
+        metrics::gauge!("IssuingKeys.Ready").set(self.keys.len() as f64);
+    }
 }
 
 impl KeyPool {
@@ -51,10 +67,10 @@ impl KeyPool {
                 subject: options.subject.clone(),
                 most: if takes_time { options.key_pool } else { 0 },
                 stock: Mutex::default(),
-                taken: Condvar::new(),
+                changed: Condvar::new(),
             }),
             filler: Once::new(),
-            makers: Arc::new(Semaphore::new(processors)),
+            makers: Arc::new(Semaphore::new(processors.saturating_sub(1).max(1))),
         }
     }
 
@@ -96,15 +112,14 @@ impl KeyPool {
 impl Drop for KeyPool {
     fn drop(&mut self) {
         self.shelf.stock.lock().closed = true;
-        self.shelf.taken.notify_all();
+        self.shelf.changed.notify_all();
     }
 }
 
 impl Shelf {
     fn take(&self) -> Option<DeviceKeys> {
-        let keys = self.stock.lock().keys.pop();
-        self.taken.notify_one();
-        metrics::gauge!("IssuingKeys.Ready").set(self.stock.lock().keys.len() as f64);
+        let keys = self.stock.lock().take();
+        self.changed.notify_all();
         keys
     }
 
@@ -121,14 +136,17 @@ impl Shelf {
             {
                 let mut stock = self.stock.lock();
                 while !stock.closed && stock.keys.len() >= self.most {
-                    self.taken.wait(&mut stock);
+                    self.changed.wait(&mut stock);
                 }
                 if stock.closed {
                     return;
                 }
             }
             match self.make() {
-                Ok(keys) => self.stock.lock().keys.push(keys),
+                Ok(keys) => {
+                    self.stock.lock().put(keys);
+                    self.changed.notify_all();
+                }
                 Err(error) => {
                     tracing::error!(%error, "keys are no longer made ahead: each is made when it is asked for");
                     return;
@@ -141,6 +159,17 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    impl Shelf {
+        fn wait_for_a_key(&self) {
+            let mut stock = self.stock.lock();
+            while stock.keys.is_empty() {
+                let waited = self.changed.wait_for(&mut stock, Duration::from_secs(60));
+                assert!(!waited.timed_out(), "no key was made");
+            }
+        }
+    }
 
     fn pool(keys: KeyKind, key_pool: usize) -> KeyPool {
         KeyPool::new(&IssuingOptions { keys, key_pool, ..IssuingOptions::default() })
@@ -159,13 +188,9 @@ mod tests {
     #[tokio::test]
     async fn keys_are_made_ahead_up_to_the_bound_and_anew_when_one_is_taken() {
         let pool = pool(KeyKind::Rsa2048, 1);
-        let full = |pool: &KeyPool| pool.shelf.stock.lock().keys.len() == 1;
         pool.fill();
         for _ in 0..2 {
-            while !full(&pool) {
-                tokio::task::yield_now().await;
-                std::thread::yield_now();
-            }
+            pool.shelf.wait_for_a_key();
             assert!(pool.take().await.unwrap().private_key.to_traditional_pem().contains("RSA PRIVATE KEY"));
         }
     }
@@ -174,6 +199,6 @@ mod tests {
     async fn an_empty_stock_makes_nobody_wait_for_the_filler() {
         let pool = pool(KeyKind::Rsa2048, 0);
         assert!(pool.take().await.is_ok());
-        assert!(!pool.filler.is_completed() || pool.shelf.most == 0);
+        assert!(!pool.filler.is_completed(), "nothing is made ahead");
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct IssuingOptions {
     /// The operator's own issuing CA; `None`: one of the broker's own, made at first start.
     pub ca: Option<IssuingCa>,
+    /// The ARN of a program that signs instead (`None`, the default: the CA does). Claims are signed by the CA.
+    pub issuer: Option<String>,
     /// How long an issued certificate is valid; `None` (default): until 2049-12-31T23:59:59Z, as AWS's are.
     pub lifetime: Option<Duration>,
     /// Whom a certificate names whose key is made here (default: CN=`AWS IoT Certificate`).
@@ -32,6 +34,7 @@ impl Default for IssuingOptions {
     fn default() -> Self {
         Self {
             ca: None,
+            issuer: None,
             lifetime: None,
             subject: vec![(Attribute::CommonName, "AWS IoT Certificate".into())],
             usage: LeafUsage::default(),

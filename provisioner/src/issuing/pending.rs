@@ -8,6 +8,7 @@ use crate::error::RegistryError;
 use crate::names::CertificateId;
 use crate::provisioner::Provisioner;
 use crate::records::CertificateStatus;
+use crate::registry::certificate_providers;
 use crate::registry::certificates::insert_issued;
 use crate::transact::transact;
 use crate::tx::Tx;
@@ -60,7 +61,7 @@ impl Provisioner {
         Ok(PendingKeysAndCertificate { certificate, private_key_pem: keys.private_key.to_traditional_pem() })
     }
 
-    /// CreateCertificateFromCsr by a device, in the same way.
+    /// CreateCertificateFromCsr by a device, in the same way; signed by the certificate provider if there is one.
     ///
     /// # Errors
     /// As [`Self::create_certificate_from_csr`].
@@ -73,7 +74,12 @@ impl Provisioner {
     ) -> Result<PendingCertificate, IssuingError> {
         let request = read_request(csr)?;
         let requester = Requester { principal: Some(claim), client_id: Some(client_id) };
-        let issued = self.inner.issuing.issue(request, requester, now).await?;
+        let provider = certificate_providers::current(&mut self.registry().begin()).await?;
+        let issuing = &self.inner.issuing;
+        let issued = match provider {
+            Some(provider) => issuing.issue_by_provider(&provider, request, requester, now).await?,
+            None => issuing.issue(request, requester, now).await?,
+        };
         Ok(self.register_pending(&issued, claim, now).await?)
     }
 

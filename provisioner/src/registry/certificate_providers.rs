@@ -4,6 +4,7 @@ use super::tags::{self, Tags};
 use super::{Registry, Result};
 use crate::arn::ResourceKind;
 use crate::error::RegistryError;
+use crate::issuing::program::check_known;
 use crate::names::CertificateProviderName;
 use crate::records::CertificateProviderRecord;
 use crate::store::Table;
@@ -92,8 +93,8 @@ pub(crate) async fn current(tx: &mut Tx) -> Result<Option<CertificateProviderRec
     }
 }
 
-fn check_function(_tx: &Tx, _arn: &str) -> Result<()> {
-    Ok(())
+fn check_function(tx: &Tx, arn: &str) -> Result<()> {
+    check_known(&tx.options().callbacks, "lambdaFunctionArn: the program", arn)
 }
 
 impl Registry {
