@@ -142,7 +142,12 @@ async fn a_denied_subtopic_of_a_wildcard_is_kept_back_by_receive() {
 async fn reserved_topics_are_refused_even_if_a_policy_allows_them() {
     let world = World::new().await;
     let device = world.device("a");
-    for topic in ["$aws/events/presence/connected/x", "$SYS/x", "$aws/certificates/create/json"] {
+    for topic in [
+        "$aws/events/presence/connected/x",
+        "$SYS/x",
+        "$aws/certificates/create/xml",
+        "$jitp/certificates/renew/est",
+    ] {
         let mut five = world.online(&device, 5, "a").await;
         five.send(&publish(5, topic, b"{}", 1, 9)).await;
         assert_eq!(five.packet().await, packet(0x40, &[0, 9, 0x87]), "{topic}");

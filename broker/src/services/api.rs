@@ -1,4 +1,4 @@
-//! The requests of fleet provisioning by their topics (`spec/fleet-provisioning.md` section 2).
+//! The requests of fleet provisioning (`spec/fleet-provisioning.md` section 2) and of renewal by their topics.
 use super::encoding::Encoding;
 
 /// What a PUBLISH to a topic asks for.
@@ -10,13 +10,19 @@ pub(crate) enum Api {
     CreateFromCsr { encoding: Encoding },
     /// RegisterThing
     RegisterThing { template: Box<str>, encoding: Encoding },
+    /// jitp's own: the next certificate of this device.
+    Renew { encoding: Encoding },
 }
 
 impl Api {
     /// `None`: the topic is no request. Level for level, nothing before and nothing behind.
     pub(crate) fn of(topic: &str) -> Option<Self> {
         // Nearly every topic ends here.
-        let rest = topic.strip_prefix("$aws/")?;
+        let reserved = topic.strip_prefix('$')?;
+        if let Some(encoding) = reserved.strip_prefix("jitp/certificates/renew/") {
+            return Some(Self::Renew { encoding: Encoding::of(encoding)? });
+        }
+        let rest = reserved.strip_prefix("aws/")?;
         let (head, encoding) = rest.rsplit_once('/')?;
         let encoding = Encoding::of(encoding)?;
         match head {
@@ -34,7 +40,8 @@ impl Api {
         match self {
             Self::CreateKeys { encoding }
             | Self::CreateFromCsr { encoding }
-            | Self::RegisterThing { encoding, .. } => *encoding,
+            | Self::RegisterThing { encoding, .. }
+            | Self::Renew { encoding } => *encoding,
         }
     }
 }
@@ -51,6 +58,7 @@ mod tests {
             ("$aws/certificates/create/cbor", Api::CreateKeys { encoding: Encoding::Cbor }),
             ("$aws/certificates/create-from-csr/cbor", Api::CreateFromCsr { encoding: Encoding::Cbor }),
             ("$aws/provisioning-templates/pumps/provision/json", register("pumps", Encoding::Json)),
+            ("$jitp/certificates/renew/cbor", Api::Renew { encoding: Encoding::Cbor }),
             ("$aws/provisioning-templates/provision/provision/cbor", register("provision", Encoding::Cbor)),
         ] {
             assert_eq!(Api::of(topic), Some(api), "{topic}");
@@ -72,6 +80,9 @@ mod tests {
             "$aws/provisioning-templates/a/b/provision/json",
             "$aws/provisioning-templates/provision/json",
             "$aws/provisioning-templates/pumps/provision/json/accepted",
+            "$jitp/certificates/renew/est",
+            "$jitp/certificates/renew/json/accepted",
+            "$jitp/certificates/create/json",
             "$aws//json",
             "$aws/json",
             "$aws/",

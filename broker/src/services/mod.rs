@@ -10,6 +10,7 @@ mod desk;
 mod encoding;
 mod members;
 mod register_thing;
+mod renew;
 mod reply;
 mod reservation;
 
@@ -33,6 +34,7 @@ async fn serve(provisioner: &Provisioner, identity: &Identity, request: &Request
         Api::RegisterThing { template, .. } => {
             register_thing::serve(provisioner, identity, request, template).await
         }
+        Api::Renew { .. } => renew::serve(provisioner, identity, request).await,
     };
     match answer {
         Ok(payload) => Reply::accepted(request, payload),

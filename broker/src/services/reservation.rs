@@ -8,7 +8,8 @@ pub(crate) enum Reservation {
     None,
     /// `$aws/events/…`, `$jitp/events/…`: clients subscribe, the broker publishes.
     Events,
-    /// `$aws/certificates/…`, `$aws/provisioning-templates/…`: the APIs of fleet provisioning.
+    /// `$aws/certificates/…`, `$aws/provisioning-templates/…`, `$jitp/certificates/…`: the APIs of fleet provisioning, and
+    /// renewal.
     FleetProvisioning,
     /// Everything else with a `$`.
     Unsupported,
@@ -18,7 +19,8 @@ impl Reservation {
     /// Of a topic, or of a filter without `$share/<group>/`.
     pub(crate) fn of(topic: &str) -> Self {
         const EVENTS: [&str; 2] = ["$aws/events/", "$jitp/events/"];
-        const FLEET: [&str; 2] = ["$aws/certificates/", "$aws/provisioning-templates/"];
+        const FLEET: [&str; 3] =
+            ["$aws/certificates/", "$aws/provisioning-templates/", "$jitp/certificates/"];
         if !topic.starts_with('$') {
             Self::None
         } else if EVENTS.iter().any(|prefix| topic.starts_with(prefix)) {
@@ -37,8 +39,8 @@ impl Reservation {
             Self::Events => Err("event topics are published by the broker only"),
             Self::FleetProvisioning => Err(
                 "it is no request of fleet provisioning: those topics are $aws/certificates/create/<fmt>, \
-                 $aws/certificates/create-from-csr/<fmt> and $aws/provisioning-templates/<template>/provision/<fmt>, with json or \
-                 cbor",
+                 $aws/certificates/create-from-csr/<fmt>, $aws/provisioning-templates/<template>/provision/<fmt> and \
+                 $jitp/certificates/renew/<fmt>, with json or cbor",
             ),
             Self::Unsupported => Err("the topic is reserved and nothing serves it"),
         }

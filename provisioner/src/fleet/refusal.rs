@@ -4,6 +4,7 @@ use crate::admission::cause::Cause;
 use crate::error::RegistryError;
 use crate::issuing::IssuingError;
 use crate::reason::ReasonCode;
+use crate::renewal::EnrollmentError;
 
 /// What a device is told. `docs/fleet-provisioning.md` is compared with this by a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +132,21 @@ impl FleetRefusal {
     pub fn throttled() -> Self {
         let message = "more requests of fleet provisioning have come than are allowed: the device succeeds when it retries";
         Self::from(Cause::new(ReasonCode::FleetRateExceeded, message))
+    }
+}
+
+impl From<EnrollmentError> for FleetRefusal {
+    /// A certificate was not renewed.
+    fn from(error: EnrollmentError) -> Self {
+        match error {
+            EnrollmentError::Invalid(message) => Self::from(IssuingError::Request(message)),
+            EnrollmentError::Forbidden(why) => Self {
+                error: FleetError::AccessDenied,
+                message: "the certificate of this connection cannot be renewed".into(),
+                cause: Cause::new(ReasonCode::NotAuthorized, why),
+            },
+            EnrollmentError::Unavailable(why) => Self::from(Cause::new(ReasonCode::Internal, why)),
+        }
     }
 }
 
