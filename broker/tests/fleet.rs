@@ -171,10 +171,7 @@ async fn without_a_subscription_of_its_own_nobody_hears_and_the_request_is_serve
     let mut wire = world.online(&world.device("claim"), 4, "deaf").await;
     wire.subscribe(4, "$share/group/$aws/certificates/#", 1).await;
     ask(&mut wire, CREATE, &Value::Null).await;
-    // In order: when the second is answered the first is done.
-    wire.subscribe(4, &format!("{CREATE}/accepted"), 0).await;
-    wire.send(&unsubscribe(4, 8, &[&format!("{CREATE}/accepted")])).await;
-    assert_eq!(wire.packet().await[0], 0xb0);
+    // In order: when the second is answered the first is done, and what it came to has gone nowhere.
     wire.subscribe(4, &format!("{REGISTER}/rejected"), 0).await;
     ask(&mut wire, REGISTER, &json!({})).await;
     let rejected = answer(&mut wire, &format!("{REGISTER}/rejected")).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 const QUICK_START: &str = include_str!("../../docs/quick-start.md");
-const PAGES: [(&str, &str); 8] = [
+const PAGES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),

@@ -282,12 +282,11 @@ async fn stream_through_kills(qos: u8) -> anyhow::Result<(Stream, [Vec<u32>; 2])
     let rest = stream.unacknowledged.len();
     stream.run(&mut sender, rest, 0).await?;
     let last = stream.next - 1;
-    for (number, (device, name)) in devices.iter().zip(names).enumerate() {
+    for (number, ((device, name), list)) in devices.iter().zip(names).zip(&mut got).enumerate() {
         let mut client = Client::connect(&plant.broker, device, name).await?;
         ensure!(client.session_present, "{name}");
         let mut nothing = BTreeMap::new();
         let received = if number == 0 { &mut received } else { &mut nothing };
-        let list = &mut got[number];
         while !list.contains(&last) {
             step(&mut client, list, received).await?.context("closed")?;
         }
