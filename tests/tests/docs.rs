@@ -9,6 +9,8 @@ const PAGES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
+    ("docs/fleet-provisioning.md", include_str!("../../docs/fleet-provisioning.md")),
+    ("docs/hooks.md", include_str!("../../docs/hooks.md")),
     ("docs/issuing.md", include_str!("../../docs/issuing.md")),
     ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/archive.md", include_str!("../../docs/archive.md")),
