@@ -42,6 +42,8 @@ impl Broker {
             let line = credentials.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.trim().strip_prefix('=')).map(|text| text.trim().to_owned())
         };
+        // Where the whole workspace is built, reqwest has TLS and asks for it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Api {
             http: reqwest::Client::builder().no_proxy().build()?,
             base: self.api_url(),

@@ -84,6 +84,8 @@ pub struct Answer {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
+        // Where the whole workspace is built, reqwest has TLS and asks for it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self {
             address,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
