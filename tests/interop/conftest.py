@@ -70,8 +70,12 @@ class Broker:
             (directory / "config.toml").write_text(config)
             arguments = ("--config", str(directory / "config.toml"), *arguments)
         self.log = open(directory / "log", "w+")
+        self.arguments = arguments
+        self.start()
+
+    def start(self):
         self.process = subprocess.Popen(
-            [JITP, "serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", self.data, *arguments],
+            [JITP, "serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", self.data, *self.arguments],
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -92,6 +96,12 @@ class Broker:
         text = (self.data / "credentials").read_text()
         self.key_id = re.search(r"aws_access_key_id = (\S+)", text)[1]
         self.secret = re.search(r"aws_secret_access_key = (\S+)", text)[1]
+
+    def kill_and_restart(self):
+        """`kill -9`, and `jitp serve` again over the same directory, on other ports."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
 
     def logged(self) -> str:
         self.log.seek(0)

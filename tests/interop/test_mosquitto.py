@@ -33,9 +33,10 @@ def test_a_version_1_certificate_provisions_its_device_at_the_first_publish(brok
 class Subscriber:
     """mosquitto_sub, line by line as it prints."""
 
-    def __init__(self, broker, device, client_id, *arguments):
+    def __init__(self, broker, device, client_id, *arguments, version="5"):
+        listen = command("mosquitto_sub", broker, device, client_id, "-v", "-d", *arguments, version=version)
         self.process = subprocess.Popen(
-            ["stdbuf", "-oL", *command("mosquitto_sub", broker, device, client_id, "-v", "-d", *arguments)],
+            ["stdbuf", "-oL", *listen],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines = queue.Queue()
         threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
@@ -124,3 +125,26 @@ def allow_everything(broker, device):
     iot.create_policy(policyName=name, policyDocument="""{"Version": "2012-10-17", "Statement":
         {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}}""")
     iot.attach_policy(policyName=name, target=f"arn:aws:iot:us-east-1:000000000000:cert/{identity}")
+
+
+def test_a_session_that_is_kept_gets_what_came_while_the_broker_was_away(broker, factory):
+    listener, speaker = factory.device("keeper"), factory.device("teller")
+    for device, name in ((listener, "keeper"), (speaker, "teller")):
+        first = run(*command("mosquitto_pub", broker, device, name, "-q", "1", "-t", f"dev/{name}/x", "-m", "x"))
+        assert first.returncode == 0, first.stderr
+        allow_everything(broker, device)
+    keep = {"311": ("-c",), "5": ("-c", "-x", "600")}
+    for version, arguments in keep.items():
+        client_id = f"keeper-{version}"
+        subscriber = Subscriber(broker, listener, client_id, "-q", "2", "-t", f"kept/{version}", *arguments,
+                                version=version)
+        subscriber.stop()
+        for qos in ("1", "2"):
+            sent = run(*command("mosquitto_pub", broker, speaker, "teller", "-q", qos, "-t", f"kept/{version}",
+                                "-m", f"qos {qos}"))
+            assert sent.returncode == 0, sent.stderr
+    broker.kill_and_restart()
+    for version, arguments in keep.items():
+        got = run(*command("mosquitto_sub", broker, listener, f"keeper-{version}", "-q", "2", "-t", f"kept/{version}", *arguments,
+                           "-C", "2", "-W", str(PATIENCE), version=version))
+        assert got.stdout.splitlines() == ["qos 1", "qos 2"], got

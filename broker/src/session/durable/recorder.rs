@@ -14,7 +14,7 @@ use jitp_provisioner::sessions::{SessionRow, SessionStore, SessionWrites};
 use metrics::{Gauge, describe_gauge, gauge};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -58,8 +58,9 @@ pub(crate) struct Recorder {
     /// There is something to commit.
     work: Notify,
     progress: watch::Sender<Progress>,
-    /// A copy of [`Progress::durable`], to be read at the cost of a load.
+    /// Copies of [`Progress`], to be read at the cost of a load.
     durable: AtomicU64,
+    stuck: AtomicBool,
     figures: Figures,
 }
 
@@ -124,6 +125,7 @@ impl Recorder {
             work: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
             durable: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
             figures: Figures {
                 messages: gauge!("jitp_session_messages_stored"),
                 bytes: gauge!("jitp_session_message_bytes_stored"),
@@ -149,7 +151,7 @@ impl Recorder {
     }
     /// Did the last commit fail?
     pub(crate) fn is_stuck(&self) -> bool {
-        self.progress.borrow().stuck
+        self.stuck.load(Ordering::Relaxed)
     }
     /// To watch how far the commits have come.
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
@@ -210,6 +212,7 @@ impl Recorder {
                 return;
             }
             self.durable.store(ticket, Ordering::Release);
+            self.stuck.store(false, Ordering::Relaxed);
             self.progress.send_replace(Progress { durable: ticket, stuck: false });
         }
     }
@@ -220,6 +223,7 @@ impl Recorder {
             if !self.is_stuck() {
                 tracing::error!(%error, "sessions cannot be stored; what needs that is refused; trying again");
             }
+            self.stuck.store(true, Ordering::Relaxed);
             self.progress.send_modify(|progress| progress.stuck = true);
             if self.gathered.lock().closed {
                 return false;
