@@ -482,6 +482,11 @@ async fn what_cannot_be_stored_is_refused_and_the_rest_goes_on() {
     assert_eq!(refused, Err(PublishError::NotStored));
     assert_eq!(backend.publish(retained("r", "x", QoS::AtLeastOnce)), Err(PublishError::NotStored));
     assert!(matches!(backend.open(persistent("c")).await, Err(OpenError::NotStored(_))));
+    assert!(session.begin_exactly_once(1));
+    let refused = session.publish_exactly_once(1, message("durable", "2", QoS::ExactlyOnce));
+    assert_eq!(refused, Err(PublishError::NotStored));
+    session.abandon_exactly_once(1);
+    assert_eq!(session.unsettled(), None, "the refusal can be said");
     other.publish(message("other", "3", QoS::AtLeastOnce)).unwrap();
     assert_eq!(payloads(&mail(&mut other)), ["3"]);
     open(&backend, clean("d")).await.close(Close::NORMAL);

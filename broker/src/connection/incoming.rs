@@ -99,7 +99,7 @@ impl<S: ByteStream> Established<S> {
             Err(PublishRefused { code, otherwise }) => {
                 self.shared.figures.requests_refused.increment(1);
                 if qos == QoS::ExactlyOnce {
-                    self.session.end_exactly_once(packet_id);
+                    self.session.abandon_exactly_once(packet_id);
                 }
                 match otherwise {
                     _ if qos > QoS::AtMostOnce && self.version == ProtocolVersion::V5 => code as u8,

@@ -460,6 +460,11 @@ impl SessionHandle {
         self.kept.exactly_once.insert(packet_id)
     }
 
+    /// A QoS 2 PUBLISH was refused: it never was received.
+    pub fn abandon_exactly_once(&mut self, packet_id: u16) {
+        self.kept.exactly_once.remove(&packet_id);
+    }
+
     /// PUBREL came. Returns whether the packet id was known. Answer PUBCOMP (0x92 if not known) when
     /// [`SessionHandle::unsettled`] allows: the client may use the packet id again then.
     pub fn end_exactly_once(&mut self, packet_id: u16) -> bool {

@@ -92,6 +92,15 @@ struct Gathered {
     message_bytes: u64,
 }
 
+/// When the batch is to be committed.
+enum Due {
+    Now(Ticket, HashMap<SessionRow, Option<Vec<u8>>>),
+    /// Some time after its first row came; `None`: there is none.
+    Later(Option<Instant>),
+    /// It is closed, and there is none.
+    Never,
+}
+
 struct Figures {
     messages: Gauge,
     bytes: Gauge,
@@ -237,22 +246,11 @@ impl Recorder {
     async fn next(&self) -> Option<(Ticket, Rows)> {
         loop {
             let work = self.work.notified();
-            let since = {
-                let mut gathered = self.gathered.lock();
-                let late = gathered.since.is_some_and(|since| since.elapsed() >= LATER);
-                if gathered.urgent || gathered.closed || late || gathered.bytes > LATER_BYTES {
-                    if gathered.closed && gathered.rows.is_empty() && !gathered.urgent {
-                        return None;
-                    }
-                    self.figures.messages.set(gathered.messages as f64);
-                    self.figures.bytes.set(gathered.message_bytes as f64);
-                    return Some(gathered.take());
-                }
-                gathered.since
-            };
-            match since {
-                None => work.await,
-                Some(since) => {
+            match self.due() {
+                Due::Now(ticket, rows) => return Some((ticket, rows.into_iter().collect())),
+                Due::Never => return None,
+                Due::Later(None) => work.await,
+                Due::Later(Some(since)) => {
                     tokio::select! {
                         () = work => {}
                         () = tokio::time::sleep_until(since + LATER) => {}
@@ -260,6 +258,21 @@ impl Recorder {
                 }
             }
         }
+    }
+
+    fn due(&self) -> Due {
+        let mut gathered = self.gathered.lock();
+        let late = gathered.since.is_some_and(|since| since.elapsed() >= LATER);
+        if gathered.urgent
+            || late
+            || gathered.bytes > LATER_BYTES
+            || !gathered.rows.is_empty() && gathered.closed
+        {
+            self.figures.messages.set(gathered.messages as f64);
+            self.figures.bytes.set(gathered.message_bytes as f64);
+            return gathered.take();
+        }
+        if gathered.closed { Due::Never } else { Due::Later(gathered.since) }
     }
 
     /// Messages that are stored for sessions, their bytes, and how many messages are stored once for several.
@@ -277,11 +290,11 @@ impl Recorder {
 }
 
 impl Gathered {
-    fn take(&mut self) -> (Ticket, Rows) {
+    fn take(&mut self) -> Due {
         let ticket = self.ticket;
         self.ticket += 1;
         (self.bytes, self.urgent, self.since) = (0, false, None);
-        (ticket, std::mem::take(&mut self.rows).into_iter().collect())
+        Due::Now(ticket, std::mem::take(&mut self.rows))
     }
 
     fn hurry(&mut self, work: &Notify) {
