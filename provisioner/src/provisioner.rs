@@ -160,7 +160,7 @@ pub(crate) struct Inner {
     pub(crate) fleet: Fleet,
     /// Held while a certificate is registered under a CA with a total budget.
     pub(crate) budget: tokio::sync::Mutex<()>,
-    pub(crate) issuing: Issuing,
+    pub(crate) issuing: Arc<Issuing>,
     pub(crate) collector: Collector,
     data_plane: DataPlaneSeat,
 }
@@ -177,10 +177,10 @@ impl Provisioner {
     /// open, when its format is newer, or when account or region differ from those of the first start.
     pub async fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let registry = Registry::open(dir, options, clock).await?;
-        let issuing = Issuing::open(dir, registry.options(), registry.clock().now())?;
+        let issuing = Arc::new(Issuing::open(dir, registry.options(), registry.clock().now())?);
         let attempts = AttemptLog::open(registry.clone()).await?;
         let audit = AuditLog::open(registry.clone()).await?;
-        let registration_tasks = RegistrationTasks::open(registry.clone(), dir).await?;
+        let registration_tasks = RegistrationTasks::open(registry.clone(), Arc::clone(&issuing), dir).await?;
         let inner = Inner {
             attempts,
             audit,

@@ -3,11 +3,14 @@
 use crate::admission::apply::{apply, apply_without_certificate};
 use crate::admission::cause::Cause;
 use crate::arn::ResourceKind;
+use crate::clock::Timestamp;
 use crate::error::RegistryError;
+use crate::issuing::{Issuing, IssuingError};
 use crate::names::CertificateId;
+use crate::provisioner::Provisioner;
 use crate::reason::ReasonCode;
 use crate::records::{CertificateRecord, CertificateStatus};
-use crate::registry::{RegisterCertificate, Registry, certificates, templates};
+use crate::registry::{RegisterCertificate, certificates, templates};
 use crate::transact::transact;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
@@ -23,7 +26,7 @@ pub struct RegisteredThing {
     pub resources: BTreeMap<String, (ResourceKind, String)>,
 }
 
-impl Registry {
+impl Provisioner {
     /// RegisterThing: all of the template's resources or none.
     ///
     /// # Errors
@@ -45,15 +48,47 @@ impl Registry {
                 "the template cannot be evaluated with these parameters: {error}"
             ))
         })?;
-        transact!(self, |tx| carry_out(tx, &plan))
+        let signed = signed(&self.inner.issuing, &plan, self.clock().now()).await;
+        let signed = signed.map_err(|error| not_signed(&plan, error))?;
+        transact!(self.registry(), |tx| carry_out(tx, &plan, signed.as_ref()))
     }
 }
 
-/// Brings about what a plan says, in a unit of work that must be dropped after an error.
-pub(crate) async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThing, RegistryError> {
+/// The certificate of a plan that names a certificate signing request: signed before the unit of work, which may be done
+/// anew, and registered in it.
+pub(crate) async fn signed(
+    issuing: &Issuing,
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<Option<Certificate>, IssuingError> {
+    match plan.certificate.as_ref().map(|certificate| &certificate.source) {
+        Some(CertificateSource::SigningRequest(csr)) => issuing.sign(csr, now).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Why there is no certificate, to who asked.
+pub(crate) fn not_signed(plan: &Plan, error: IssuingError) -> RegistryError {
+    let name = plan.certificate.as_ref().map(|certificate| certificate.logical_name.as_str());
+    let property = "Properties.CertificateSigningRequest";
+    match error {
+        IssuingError::Registry(error) => error,
+        IssuingError::Request(message) | IssuingError::Issuer(message) | IssuingError::Busy(message) => {
+            refused(Cause::at(ReasonCode::InvalidValue, name.unwrap_or_default(), property, message))
+        }
+    }
+}
+
+/// Brings about what a plan says, in a unit of work that must be dropped after an error; with the certificate that was
+/// [`signed`] for it.
+pub(crate) async fn carry_out(
+    tx: &mut Tx,
+    plan: &Plan,
+    signed: Option<&Certificate>,
+) -> Result<RegisteredThing, RegistryError> {
     let mut registered = RegisteredThing::default();
     if let Some(certificate) = &plan.certificate {
-        let record = bring_certificate(tx, certificate).await?;
+        let record = bring_certificate(tx, certificate, signed).await?;
         let record = apply(tx, plan, record).await.map_err(refused)?;
         let id = record.certificate_id.to_string();
         registered.resources.insert(certificate.logical_name.clone(), (ResourceKind::Certificate, id));
@@ -73,7 +108,11 @@ pub(crate) async fn carry_out(tx: &mut Tx, plan: &Plan) -> Result<RegisteredThin
 }
 
 /// The certificate that the template names: one that is known, or one to register.
-async fn bring_certificate(tx: &mut Tx, plan: &CertificatePlan) -> Result<CertificateRecord, RegistryError> {
+async fn bring_certificate(
+    tx: &mut Tx,
+    plan: &CertificatePlan,
+    signed: Option<&Certificate>,
+) -> Result<CertificateRecord, RegistryError> {
     let failed = |property: &str, message: String| {
         refused(Cause::at(ReasonCode::InvalidValue, &plan.logical_name, property, message))
     };
@@ -83,7 +122,9 @@ async fn bring_certificate(tx: &mut Tx, plan: &CertificatePlan) -> Result<Certif
             let id: CertificateId =
                 id.parse().map_err(|error| failed(property, format!("it is no certificate id: {error}")))?;
             let record = tx.get(&id).await?;
-            record.ok_or_else(|| failed(property, format!("certificate {id} does not exist: register it first")))
+            record.ok_or_else(|| {
+                failed(property, format!("certificate {id} does not exist: register it first"))
+            })
         }
         CertificateSource::Pem { certificate, ca_certificate } => {
             let property = "Properties.CertificatePem";
@@ -96,22 +137,29 @@ async fn bring_certificate(tx: &mut Tx, plan: &CertificatePlan) -> Result<Certif
                 certificate: certificate.clone(),
                 of_ca: true,
                 ca_certificate: ca_certificate.clone(),
-                status: match plan.status {
-                    Some(jitp_templates::CertificateStatus::Inactive) => CertificateStatus::Inactive,
-                    _ => CertificateStatus::Active,
-                },
+                status: status(plan),
             };
             certificates::register(tx, &request).await.map_err(|error| match error {
                 failure @ (RegistryError::Unavailable(_) | RegistryError::Internal(_)) => failure,
                 error => failed(property, error.to_string()),
             })
         }
-        CertificateSource::SigningRequest(_) => Err(failed(
-            "Properties.CertificateSigningRequest",
-            "this service signs no certificates: have the request signed by a CA that is registered here, and name \
-             CertificatePem"
-                .into(),
-        )),
+        CertificateSource::SigningRequest(_) => {
+            let signed = signed.ok_or_else(|| {
+                RegistryError::Internal(
+                    "a certificate signing request was not signed before it was needed".into(),
+                )
+            })?;
+            certificates::insert_issued(tx, signed, status(plan)).await
+        }
+    }
+}
+
+/// The status that a new certificate has.
+fn status(plan: &CertificatePlan) -> CertificateStatus {
+    match plan.status {
+        Some(jitp_templates::CertificateStatus::Inactive) => CertificateStatus::Inactive,
+        _ => CertificateStatus::Active,
     }
 }
 

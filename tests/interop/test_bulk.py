@@ -6,7 +6,8 @@ import urllib.request
 
 import pytest
 
-from conftest import Factory, certificate_id, register, wait_for
+from conftest import POLICY, Factory, certificate_id, register, wait_for
+from test_paho import Device
 
 ROLE = "arn:aws:iam::000000000000:role/bulk"
 TEMPLATE = json.dumps({
@@ -106,3 +107,32 @@ def test_what_cannot_be_started_is_refused_with_the_reason(iot, broker):
         assert part in str(refused.value)
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
         iot.describe_thing_registration_task(taskId="absent")
+
+
+def test_signing_requests_are_signed_and_their_devices_get_in(broker, iot, tmp_path):
+    factory = Factory(tmp_path, "Requests")
+    iot.create_policy(policyName="csr-device", policyDocument=json.dumps(POLICY))
+    template = json.dumps({
+        "Parameters": {"ThingName": {"Type": "String"}, "CSR": {"Type": "String"}},
+        "Resources": {
+            "thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": {"Ref": "ThingName"}}},
+            "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {
+                "CertificateSigningRequest": {"Ref": "CSR"}, "Status": "ACTIVE"}},
+            "policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyName": "csr-device"}}}})
+    keys, requests = {}, {}
+    for name in ("csr-1", "csr-2", "csr-rest"):
+        _, keys[name], _ = factory.device(name)
+        requests[name] = keys[name].with_suffix(".csr").read_text()
+    put(broker, "csr.json", [{"ThingName": name, "CSR": requests[name]} for name in ("csr-1", "csr-2")]
+        + [{"ThingName": "csr-3", "CSR": "none"}])
+    task = start(iot, "csr.json", template)
+    done = ended(iot, task)
+    assert (done["successCount"], done["failureCount"]) == (2, 1)
+    pems = [line["response"]["certificatePem"] for line in report(iot, task, "RESULTS")]
+    assert "CertificateSigningRequest" in report(iot, task, "ERRORS")[0]["errorMessage"]
+    registered = iot.register_thing(templateBody=template, parameters={
+        "ThingName": "csr-rest", "CSR": requests["csr-rest"]})
+    for name, pem in zip(keys, [*pems, registered["certificatePem"]]):
+        certificate = tmp_path / f"{name}.issued.pem"
+        certificate.write_text(pem)
+        Device(broker, (certificate, keys[name], certificate), name).accepted().stop()

@@ -307,7 +307,7 @@ def test_a_registration_that_cannot_be_carried_out_says_which_resource_failed(io
     for template, parameters, part in [
         (rest_template(CertificateId="0" * 64), {"SerialNumber": "3"}, "does not exist"),
         (rest_template(CertificatePem={"Ref": "Pem"}), {"SerialNumber": "3", "Pem": "no PEM"}, "certificate"),
-        (rest_template(CertificateSigningRequest="-"), {"SerialNumber": "3"}, "signs no certificates"),
+        (rest_template(CertificateSigningRequest="-"), {"SerialNumber": "3"}, "CertificateSigningRequest"),
         (rest_template(CertificateId="0" * 64), {"SerialNumber": "not a name"}, "ThingName"),
         (rest_template(CertificateId="0" * 64), {}, "SerialNumber"),
     ]:

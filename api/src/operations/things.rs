@@ -43,7 +43,7 @@ pub(super) async fn register(call: &Call) -> Result<Reply, ApiError> {
         return Err(ApiError::invalid("parameters", why));
     }
     let parameters = given.into_iter().map(|(name, value)| (name, value.0)).collect();
-    let registered = call.registry().register_thing(&body.0, &parameters).await?;
+    let registered = call.provisioner().register_thing(&body.0, &parameters).await?;
     let arns: BTreeMap<_, _> =
         registered.resources.iter().map(|(logical, (kind, name))| (logical, call.arn(*kind, name))).collect();
     Ok(Reply::members(json!({

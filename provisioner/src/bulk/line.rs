@@ -5,11 +5,13 @@ use super::report::{Outcome, ReportType};
 use super::task::{self, TaskRecord, TaskStatus};
 use crate::arn::Arn;
 use crate::error::RegistryError;
-use crate::register_thing::{RegisteredThing, carry_out};
+use crate::issuing::{Issuing, IssuingError};
+use crate::register_thing::{RegisteredThing, carry_out, not_signed, signed};
 use crate::registry::Registry;
 use crate::shared_records::SharedRecords;
 use crate::store::StoreError;
 use crate::tx::Tx;
+use jitp_certs::Certificate;
 use jitp_templates::{Parameters, Plan, Template};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,9 +30,14 @@ const MOST_TRIES: u32 = 200;
 /// How often a line starts over because what it had read does not fit together.
 const MOST_TORN: u32 = 4;
 
+/// How often, and how long each time, a line waits for an issuer that is busy.
+const MOST_TURNS: u32 = 600;
+const TURN: Duration = Duration::from_millis(100);
+
 /// What all lines of a task share.
 pub(super) struct Job {
     pub(super) registry: Registry,
+    pub(super) issuing: Arc<Issuing>,
     pub(super) record: TaskRecord,
     pub(super) template: Template,
     /// The task's record as it is now.
@@ -62,14 +69,14 @@ impl Job {
     /// Provisions a line unless that has been done. Durable when it returns.
     pub(super) async fn provision(&self, line: &Line) -> Result<Outcome, Setback> {
         let plan = self.plan(line);
-        let mut torn = 0;
+        let (mut torn, mut certificate) = (0, None);
         for tries in 0..MOST_TRIES {
             let mut tx = self.registry.begin();
             if let Some(outcome) = self.done_already(&mut tx, line).await? {
                 return Ok(outcome);
             }
             let failure = match &plan {
-                Ok(plan) => match carry_out(&mut tx, plan).await {
+                Ok(plan) => match self.carry_out(&mut tx, plan, &mut certificate).await {
                     Ok(registered) => {
                         let outcome = self.success(line, &registered);
                         match self.commit(tx, line, &outcome).await? {
@@ -102,6 +109,33 @@ impl Job {
             back_off(tries).await;
         }
         Err(Setback::Later("others keep changing the resources of a line".into()))
+    }
+
+    /// Carries out a plan. What has to be signed for it is signed once, however often others are in the way.
+    async fn carry_out(
+        &self,
+        tx: &mut Tx,
+        plan: &Plan,
+        certificate: &mut Option<Certificate>,
+    ) -> Result<RegisteredThing, RegistryError> {
+        if certificate.is_none() {
+            *certificate = self.sign(plan, tx).await?;
+        }
+        carry_out(tx, plan, certificate.as_ref()).await
+    }
+
+    /// Signs what a plan has signed; waits its turn where the issuer has as much to do as it can.
+    async fn sign(&self, plan: &Plan, tx: &Tx) -> Result<Option<Certificate>, RegistryError> {
+        let mut turns = 0;
+        loop {
+            match signed(&self.issuing, plan, tx.now()).await {
+                Err(IssuingError::Busy(_)) if turns < MOST_TURNS => {
+                    turns += 1;
+                    tokio::time::sleep(TURN).await;
+                }
+                signed => return signed.map_err(|error| not_signed(plan, error)),
+            }
+        }
     }
 
     /// The line's outcome, if it has one. Must stay the truth until the commit, as must that the task goes on.

@@ -19,6 +19,7 @@ pub use task::TaskStatus;
 
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
+use crate::issuing::Issuing;
 use crate::registry::{Page, PageRequest, Registry, templates};
 use crate::store::{Direction, KeyRange, Table};
 use crate::stored::Stored;
@@ -88,6 +89,7 @@ pub struct OpenReport {
 /// Runs registration tasks. Obtained from [`crate::Provisioner::registration_tasks`].
 pub struct RegistrationTasks {
     registry: Registry,
+    issuing: Arc<Issuing>,
     home: Home,
     running: Arc<Mutex<HashMap<String, Running>>>,
     /// Turns true when everything is to be left as it is.
@@ -102,10 +104,11 @@ struct Running {
 
 impl RegistrationTasks {
     /// Goes on with what was interrupted. Runs until [`Self::close`], or until dropped.
-    pub(crate) async fn open(registry: Registry, data: &Path) -> Result<Self> {
+    pub(crate) async fn open(registry: Registry, issuing: Arc<Issuing>, data: &Path) -> Result<Self> {
         let home = Home::new(data, registry.options().registration_directory.as_deref());
         let (closing, _) = watch::channel(false);
-        let tasks = Self { registry, home, running: Arc::default(), closing, tidying: Mutex::default() };
+        let tasks =
+            Self { registry, issuing, home, running: Arc::default(), closing, tidying: Mutex::default() };
         let interrupted = tasks.registry.begin().rows(Table::RunningRegistrationTasks, b"").await?;
         for (key, _) in interrupted {
             let id = String::from_utf8_lossy(&key).into_owned();
@@ -239,6 +242,7 @@ impl RegistrationTasks {
         let paused = Arc::<Mutex<Option<String>>>::default();
         let runner = Runner {
             registry: self.registry.clone(),
+            issuing: Arc::clone(&self.issuing),
             home: self.home.clone(),
             id: id.clone(),
             stop: self.closing.subscribe(),

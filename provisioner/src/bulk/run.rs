@@ -6,6 +6,7 @@ use super::lines::{Line, Lines};
 use super::report::{Outcome, ReportType, Reports};
 use super::task::{self, Progress, TaskRecord, TaskStatus};
 use crate::error::RegistryError;
+use crate::issuing::Issuing;
 use crate::registry::Registry;
 use crate::registry::templates;
 use crate::shared_records::SharedRecords;
@@ -34,6 +35,7 @@ const LONGEST_RUN: u64 = 30 * 24 * 3600 * 1000;
 /// A task under way.
 pub(super) struct Runner {
     pub(super) registry: Registry,
+    pub(super) issuing: Arc<Issuing>,
     pub(super) home: Home,
     pub(super) id: String,
     /// Turns true when the task is to be looked at again, or to be left: see `closing`.
@@ -124,7 +126,13 @@ impl Runner {
         let template = template
             .map_err(|problems| Halt::Failed(format!("the template does not validate: {problems}")))?;
         let input = self.input(&record, progress).await?;
-        let job = Job { registry: self.registry.clone(), record, template, shared: SharedRecords::new(1) };
+        let job = Job {
+            registry: self.registry.clone(),
+            issuing: Arc::clone(&self.issuing),
+            record,
+            template,
+            shared: SharedRecords::new(1),
+        };
         let mut belt = Belt::new(Arc::new(job), writer, self.registry.options().registration_lines_in_flight);
         match belt.run(input, &mut self.stop).await? {
             Ran::ToTheEnd => Ok(Some(End { status: TaskStatus::Completed, message: None })),

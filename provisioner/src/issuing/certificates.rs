@@ -1,9 +1,11 @@
 //! CreateKeysAndCertificate and CreateCertificateFromCsr (`spec/control-plane.md` section 3).
-use super::{DeviceKeys, IssuingError, Requester, read_request};
+use super::{DeviceKeys, Issuing, IssuingError, Requester, read_request};
+use crate::clock::Timestamp;
 use crate::provisioner::Provisioner;
 use crate::records::{CertificateRecord, CertificateStatus};
 use crate::registry::certificates::insert_issued;
 use crate::transact::transact;
+use jitp_certs::Certificate;
 
 /// A new certificate, and the only copy of its key.
 #[derive(Debug)]
@@ -12,6 +14,13 @@ pub struct IssuedKeysAndCertificate {
     pub certificate: CertificateRecord,
     /// Its keys.
     pub keys: DeviceKeys,
+}
+
+impl Issuing {
+    /// Signs a certificate signing request for an operator's template; it is not registered yet.
+    pub(crate) async fn sign(&self, csr: &str, now: Timestamp) -> Result<Certificate, IssuingError> {
+        self.issue(read_request(csr)?, Requester::default(), now).await
+    }
 }
 
 impl Provisioner {
