@@ -18,6 +18,9 @@
 //! | `GET /jitp/v1/audit`, `GET /jitp/v1/audit/tail` | yes | the calls that changed something, or tried to; like attempts, with the filters `accessKeyId`, `operation`, `since` |
 //! | `POST`, `GET /jitp/v1/keys`, `PATCH`, `DELETE /jitp/v1/keys/{accessKeyId}` | yes, by an admin | access keys: create with `role` and `description`, list, set `status`, delete |
 //! | `GET /jitp/v1/reports/{taskId}/{RESULTS or ERRORS}` | by the link | a report of a registration task as JSON lines: what ListThingRegistrationTaskReports links to |
+//! | `GET /jitp/v1/pending-certificates`, `…/{certificateId}` | yes | certificates that registered themselves and wait: `certificateId`, `caCertificateId`, `creationDate`, `certificatePem`, `lastError`. Query of the list: `caCertificateId`, `maxResults`, `nextToken` |
+//! | `POST /jitp/v1/pending-certificates/{certificateId}/approve`, `…/reject` | yes | `certificateId`, `status`, `thingName`. Approving takes `templateName`, `policyNames`; rejecting `revoke` |
+//! | `POST /jitp/v1/replay` | yes | what version `versionId` of `templateName` would have decided for the attempts from `since` on: `compared`, `differences`, `nextBefore`; `limit`, `before` |
 //! | `POST /jitp/v1/simulate` | yes | what `certificatePem` and a `templateBody` or `templateName` would bring about |
 #![deny(missing_docs)]
 

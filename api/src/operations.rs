@@ -19,12 +19,14 @@ mod endpoint;
 mod event_configurations;
 mod issuing;
 mod logging;
+mod pending_certificates;
 mod policies;
 mod policy_attachments;
 mod principal_policies;
 mod principals;
 mod registration_tasks;
 mod renewals;
+mod replay;
 mod reset;
 mod search;
 mod simulate;
@@ -192,6 +194,11 @@ routes! {
     GET    Administer "/jitp/v1/keys" ListAccessKeys access_keys::list;
     PATCH  Administer "/jitp/v1/keys/{accessKeyId}" UpdateAccessKey access_keys::update;
     DELETE Administer "/jitp/v1/keys/{accessKeyId}" DeleteAccessKey access_keys::delete;
+    GET    Read       "/jitp/v1/pending-certificates" ListPendingCertificates pending_certificates::list;
+    GET    Read       "/jitp/v1/pending-certificates/{certificateId}" DescribePendingCertificate pending_certificates::describe;
+    POST   Operate    "/jitp/v1/pending-certificates/{certificateId}/approve" ApprovePendingCertificate pending_certificates::approve;
+    POST   Operate    "/jitp/v1/pending-certificates/{certificateId}/reject" RejectPendingCertificate pending_certificates::reject;
+    POST   Read       "/jitp/v1/replay" ReplayTemplate replay::replay;
     POST   Read       "/jitp/v1/simulate" Simulate simulate::simulate;
     GET    Read       "/jitp/v1/ca-certificates/{caCertificateId}/budget" GetCaBudget ca_budgets::get;
     PATCH  Administer "/jitp/v1/ca-certificates/{caCertificateId}/budget" UpdateCaBudget ca_budgets::update;
@@ -229,7 +236,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Operations that only read, though their method does not say so.
-    const READING_POSTS: [&str; 6] = [
+    const READING_POSTS: [&str; 7] = [
+        "ReplayTemplate",
         "GetEffectivePolicies",
         "ListAttachedPolicies",
         "ListTargetsForPolicy",

@@ -1,8 +1,8 @@
 //! The command line.
 use crate::commands::{
     attempts, audit, authorize, billing_group, bulk, ca, cert, connection, demo, device, endpoint, events,
-    export, group, import, indexing, key, policy, publish, search, simulate, tag, template, thing,
-    thing_type,
+    export, group, import, indexing, key, pending, policy, publish, replay, search, simulate, tag, template,
+    thing, thing_type,
 };
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -84,6 +84,10 @@ pub enum Command {
     /// Registration tasks: provision a file of devices, a line for each
     #[command(subcommand)]
     Bulk(bulk::Command),
+    /// Let certificates in that registered themselves and wait (JITR)
+    Approve(pending::Approve),
+    /// Keep certificates out that registered themselves and wait (JITR)
+    Reject(pending::Reject),
     /// May a device do this, and by which policy?
     Authorize(authorize::Args),
     /// Connections: delete
@@ -113,6 +117,8 @@ pub enum Command {
     /// Make a device's key and certificate, or connect as a device
     #[command(subcommand)]
     Device(device::Command),
+    /// What would another version of a template have decided for the attempts of late? Nothing is written
+    Replay(replay::Args),
     /// What would a template make of a certificate? Nothing is written
     Simulate(simulate::Args),
     /// Print the default configuration: every key, commented

@@ -19,6 +19,7 @@ mod moment;
 mod mqtt_device;
 mod output;
 mod pair;
+mod pending_rule;
 mod progress;
 
 use args::{Cli, Command};
@@ -73,6 +74,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Events(command) => commands::events::run(&global, command).await,
             Command::Indexing(command) => commands::indexing::run(&global, command).await,
             Command::Attempts(args) => commands::attempts::run(&global, args).await,
+            Command::Approve(args) => commands::pending::approve(&global, args).await,
+            Command::Reject(args) => commands::pending::reject(&global, args).await,
+            Command::Replay(args) => commands::replay::run(&global, args).await,
             Command::Bulk(command) => commands::bulk::run(&global, command).await,
             Command::Export(args) => commands::export::run(&global, args).await,
             Command::Import(args) => commands::import::run(&global, args).await,

@@ -13,6 +13,12 @@ pub fn of_percent() -> ProgressBar {
     styled(bar, "{bar:40} {percent} % {elapsed} {msg}")
 }
 
+/// A bar of things, of which there are so many in all.
+pub fn of_count(all: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr());
+    styled(bar, "{bar:40} {pos}/{len} {per_sec} {eta}")
+}
+
 /// A count of bytes whose end is not known.
 pub fn of_unknown_length() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());

@@ -26,6 +26,8 @@ pub enum AttemptKind {
     Connection,
     /// RegisterThing over MQTT, on the connection of a claim certificate.
     Fleet,
+    /// An operator approved a certificate that waits, with a template.
+    Approval,
 }
 
 impl AttemptKind {

@@ -5,6 +5,7 @@
 
 pub mod access_key;
 pub mod admission;
+mod approval;
 pub mod archive;
 mod arn;
 mod attempt;
@@ -28,6 +29,7 @@ pub mod records;
 mod register_thing;
 pub mod registry;
 mod renewal;
+mod replay;
 pub mod search;
 pub mod sessions;
 mod shared_records;
@@ -40,6 +42,7 @@ mod tx;
 pub use access_key::{AccessKeyRecord, AccessKeyStatus, Right, Role, Secret};
 pub use admission::budget::{CaBudget, UpdateCaBudget};
 pub use admission::{Admission, Presentation, Principal, Refusal};
+pub use approval::{Approval, Decided};
 pub use arn::{ANY_REGION, Arn, ArnError, ResourceKind};
 pub use attempt::{Attempt, AttemptFilter, AttemptKind, Outcome};
 pub use audit::{AuditFilter, AuditLog, AuditRecord};
@@ -58,6 +61,7 @@ pub use reason::ReasonCode;
 pub use register_thing::RegisteredThing;
 pub use registry::Registry;
 pub use renewal::{EnrollmentError, Renewal, RenewalLink, Renewed};
+pub use replay::{ChangedDecision, Difference, ReplayPage, ReplayRequest};
 pub use simulate::{Existing, Simulation};
 
 pub use jitp_certs as certs;

@@ -183,6 +183,12 @@ impl Tx {
     pub(crate) fn delete_row(&mut self, table: Table, key: Key) {
         self.writes.insert((table, key), None);
     }
+    /// Takes back a row that this unit of work has written where there was none; deletes it if it was there before.
+    pub(crate) fn take_back_row(&mut self, table: Table, key: Key) {
+        if !matches!(self.writes.remove(&(table, key.clone())), Some(Some(_))) {
+            self.delete_row(table, key);
+        }
+    }
     /// All rows with this prefix, in key order. For prefixes that are short by rule: nothing may be added, written or
     /// deleted there until the commit.
     pub(crate) async fn rows(&mut self, table: Table, prefix: &[u8]) -> Result<Vec<(Key, Vec<u8>)>> {

@@ -16,6 +16,8 @@ const PAGES: &[(&str, &str)] = &[
     ("docs/archive.md", include_str!("../../docs/archive.md")),
     ("docs/bulk.md", include_str!("../../docs/bulk.md")),
     ("docs/renewal.md", include_str!("../../docs/renewal.md")),
+    ("docs/jitr.md", include_str!("../../docs/jitr.md")),
+    ("docs/replay.md", include_str!("../../docs/replay.md")),
     ("docs/reason-codes.md", include_str!("../../docs/reason-codes.md")),
 ];
 

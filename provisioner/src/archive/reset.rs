@@ -4,7 +4,7 @@ use super::tables;
 use crate::change::Change;
 use crate::change::logged::encode_changes;
 use crate::error::RegistryError;
-use crate::registry::Registry;
+use crate::registry::{Registry, pending};
 use crate::store::{Batch, Direction, Key, KeyRange, Store, StoreError, Table, Write, unconditional};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +56,8 @@ impl Registry {
                 Ok::<Batch, StoreError>(unconditional(writes, encode_changes(at, &[Change::Reset])?))
             })
             .await?;
-        Ok(())
+        // A seed of an older program lacks it.
+        pending::index(self).await
     }
 }
 

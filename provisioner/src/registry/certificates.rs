@@ -1,7 +1,7 @@
 //! Device certificates (`spec/jitp.md` sections 4 and 9, `spec/control-plane.md` section 3).
 use super::ca_certificates::{self, id_in_key};
 use super::page::{Page, PageRequest, page, record_page};
-use super::{Registry, Result, policy_attachments};
+use super::{Registry, Result, pending, policy_attachments};
 use crate::arn::ResourceKind;
 use crate::change::Change;
 use crate::error::RegistryError;
@@ -196,6 +196,7 @@ async fn insert(
         retires: None,
     };
     tx.put(&record)?;
+    pending::enter(tx, &record);
     if let Some(ca) = origin.ca {
         tx.put_row(Table::CertificatesByCa, by_ca_key(ca, id), Vec::new());
     }
@@ -241,6 +242,7 @@ pub(crate) fn change_status(
         }
         Active | Inactive | PendingActivation => {}
     }
+    pending::leave(tx, &record);
     tx.record(Change::Certificate { certificate_id: id, from: Some(record.status), to: Some(status) });
     record.status = status;
     record.version += 1;
@@ -294,6 +296,7 @@ pub(crate) async fn delete(tx: &mut Tx, id: CertificateId, force: bool) -> Resul
     for policy in policies {
         policy_attachments::detach(tx, &policy, &target).await?;
     }
+    pending::leave(tx, &record);
     tx.delete::<CertificateRecord>(&id);
     if let Some(ca) = record.ca_certificate_id {
         tx.delete_row(Table::CertificatesByCa, by_ca_key(ca, id));

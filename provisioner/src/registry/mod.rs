@@ -14,6 +14,7 @@ mod identity;
 mod indexing;
 mod logging;
 mod page;
+pub(crate) mod pending;
 pub(crate) mod policies;
 pub(crate) mod policy_attachments;
 pub(crate) mod principals;
@@ -111,6 +112,7 @@ impl Registry {
             dynamic_queries: Arc::new(DynamicQueries::new()),
         };
         transact!(registry, |tx| identity::claim(tx))?;
+        pending::index(&registry).await?;
         Ok(registry)
     }
     /// What happened, in order.

@@ -45,6 +45,8 @@ tables! {
     Renewals = "renewals",
     /// name → record.
     CertificateProviders = "certificate-providers",
+    /// CA certificate id, id of a certificate of it that waits for activation → nothing.
+    PendingCertificates = "pending-certificates",
     /// name → record.
     Things = "things",
     /// thing type, thing → nothing.
