@@ -245,6 +245,21 @@ def test_the_sample_hook_checks_the_signature_and_decides(broker, claim, hook):
     iot.update_provisioning_template(templateName="pumps", removePreProvisioningHook=True)
 
 
+def test_a_claim_for_five_minutes_is_enough(broker, claim, tmp_path):
+    made = broker.iot().create_provisioning_claim(templateName="pumps")
+    temporary = saved(tmp_path / "temporary", made["certificatePem"], made["keyPair"]["PrivateKey"])
+    connection = Connection(broker, temporary, "any-client-id", 5, False)
+    identity = New(connection.service)
+    own = identity.create()
+    registered = identity.register("pumps", own.certificate_ownership_token, {"Serial": "by-phone"})
+    assert registered.thing_name == "by-phone"
+    connection.stop()
+    files = saved(tmp_path / "own", own.certificate_pem, own.private_key)
+    Connection(broker, files, "by-phone", 3, False).stop()
+    attempts = [attempt for attempt in broker.attempts(client_id="any-client-id") if attempt.get("kind") == "fleet"]
+    assert [attempt["claimCertificateId"] for attempt in attempts] == [made["certificateId"]]
+
+
 def test_the_device_sdk_for_javascript_provisions_too(broker, claim, tmp_path):
     given = tmp_path / "given.json"
     given.write_text(json.dumps({"port": broker.port, "ca": str(broker.ca), "cert": str(claim[0]), "key": str(claim[1]),
