@@ -104,6 +104,10 @@ impl Issuing {
     pub(crate) fn ca(&self) -> &Certificate {
         self.own.certificate()
     }
+    /// Does it name the CA that issues here? Claims do.
+    pub(crate) fn may_have_issued(&self, certificate: &Certificate) -> bool {
+        certificate.issuer() == self.ca().subject()
+    }
     /// Has another issuer issue from now on; claims stay with the CA.
     pub(crate) fn replace_issuer(&self, issuer: Box<dyn Issuer>) {
         self.issuer.store(Arc::new(issuer));

@@ -13,7 +13,7 @@ use crate::records::{CertificateMode, CertificateRecord};
 use crate::registry::principals;
 use crate::renewal;
 use crate::store::Revision;
-use crate::tx::Tx;
+use crate::tx::{Memory, Tx};
 use jitp_certs::Certificate;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,15 +28,15 @@ impl Inner {
                 return self.refuse(Visit::new(presentation, began).with_id(id), &cause, None);
             }
         };
-        match self.known(presentation, &leaf).await {
-            Ok(Some(principal)) => return Admission::Admitted(principal),
-            Ok(None) => {}
+        let seen = match self.known(presentation, &leaf).await {
+            Ok(Known::Admitted(principal)) => return Admission::Admitted(*principal),
+            Ok(Known::Undecided(seen)) => seen,
             Err((cause, ca)) => {
                 return self.refuse(Visit::new(presentation, began).with_leaf(&leaf), &cause, ca);
             }
-        }
+        };
         let visit = Visit::new(presentation, began).with_leaf(&leaf).with_chain(presentation.chain);
-        match self.fly(leaf, visit.clone()).await {
+        match self.fly(leaf, visit.clone(), seen).await {
             Ok(principal) => Admission::Admitted(principal),
             Err(Grounded { stop, led }) if led && stop.logged => {
                 let attempt = visit.refused(&stop.cause, stop.ca, self.registry.clock().now());
@@ -55,8 +55,8 @@ impl Inner {
             Err((id, cause)) => return self.refuse(visit.with_id(id), &cause, None),
         };
         match self.known(presentation, &leaf).await {
-            Ok(Some(principal)) => Admission::Admitted(principal),
-            Ok(None) => {
+            Ok(Known::Admitted(principal)) => Admission::Admitted(*principal),
+            Ok(Known::Undecided(_)) => {
                 let message = "the certificate is not registered and ACTIVE, and only a connection over MQTT provisions \
                                it: connect the device once, or register its certificate";
                 let cause = Cause::new(ReasonCode::CertificateNotRegistered, message);
@@ -66,12 +66,12 @@ impl Inner {
         }
     }
 
-    /// A certificate that may connect: two reads and no lock, whatever the number of devices. `None`: a run decides.
+    /// A certificate that may connect: two reads and no lock, whatever the number of devices.
     async fn known(
         &self,
         presentation: &Presentation<'_>,
         leaf: &Certificate,
-    ) -> Result<Option<Principal>, (Cause, Option<CertificateId>)> {
+    ) -> Result<Known, (Cause, Option<CertificateId>)> {
         let as_of = self.registry.changes().latest();
         let mut tx = self.registry.begin();
         let mut ca = None;
@@ -81,7 +81,12 @@ impl Inner {
             }
             leaf::check(leaf, tx.now().unix_seconds())?;
             let record: Option<CertificateRecord> = tx.get(&leaf.id()).await?;
-            let Some(record) = record else { return Ok(claim::admit(&mut tx, leaf, as_of).await?) };
+            let Some(record) = record else {
+                return match self.issuing.may_have_issued(leaf) {
+                    true => Ok(claim::admit(&mut tx, leaf, as_of).await?),
+                    false => Ok(None),
+                };
+            };
             ca = record.ca_certificate_id;
             if record.mode == CertificateMode::SniOnly && presentation.server_name.is_none() {
                 return Err(Cause::sni_missing("the certificate was registered in mode SNI_ONLY"));
@@ -98,11 +103,20 @@ impl Inner {
         }
         .await;
         let principal: Option<Principal> = decided.map_err(|cause| (cause, ca))?;
-        Ok(principal.map(|principal| Principal { seen: Seen::of(tx.into_memory()), ..principal }))
+        let memory = tx.into_memory();
+        Ok(match principal {
+            Some(principal) => Known::Admitted(Box::new(Principal { seen: Seen::of(memory), ..principal })),
+            None => Known::Undecided(memory),
+        })
     }
 
     /// Waits for the run of this certificate, starting it if nobody has; not longer than the deadline.
-    async fn fly(self: &Arc<Self>, leaf: Certificate, visit: Visit) -> Result<Principal, Grounded> {
+    async fn fly(
+        self: &Arc<Self>,
+        leaf: Certificate,
+        visit: Visit,
+        seen: Memory,
+    ) -> Result<Principal, Grounded> {
         let ground = |reason, message: &str| {
             let cause = Cause::new(reason, message);
             Grounded { stop: Arc::new(Stop { cause, ca: None, logged: false }), led: true }
@@ -115,7 +129,7 @@ impl Inner {
             return Err(ground(ReasonCode::CertificateRateExceeded, message));
         }
         let inner = Arc::clone(self);
-        let Some(flight) = self.flights.board(leaf.id(), || Box::pin(run(inner, leaf, visit))) else {
+        let Some(flight) = self.flights.board(leaf.id(), || Box::pin(run(inner, leaf, visit, seen))) else {
             let message = "too many provisioning runs are under way: the device succeeds when it retries";
             return Err(ground(ReasonCode::ProvisioningTimeout, message));
         };
@@ -161,6 +175,13 @@ impl Inner {
         self.attempts.enter_later(attempt);
         Admission::Refused(cause.refusal())
     }
+}
+
+/// What the fast way came to.
+enum Known {
+    Admitted(Box<Principal>),
+    /// A run decides, which need not read again what was read.
+    Undecided(Memory),
 }
 
 /// A connection that its run did not let in.

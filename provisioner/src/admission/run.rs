@@ -36,9 +36,9 @@ const MOST_TRIES: u32 = 100;
 /// How often a run starts over because what it had read does not fit together.
 const MOST_TORN: u32 = 4;
 
-/// Registers and provisions, or says why not. Durable when it returns.
-pub(crate) async fn run(inner: Arc<Inner>, leaf: Certificate, visit: Visit) -> Landing {
-    let mut run = Run { inner: &inner, leaf: &leaf, visit: &visit, charged: false };
+/// Registers and provisions, or says why not. Durable when it returns. `seen`: what was read just now, for the first try.
+pub(crate) async fn run(inner: Arc<Inner>, leaf: Certificate, visit: Visit, seen: Memory) -> Landing {
+    let mut run = Run { inner: &inner, leaf: &leaf, visit: &visit, seen: Some(seen), charged: false };
     let mut torn = 0;
     for _ in 0..MOST_TRIES {
         let (landing, attempt) = match run.once().await {
@@ -84,6 +84,7 @@ struct Run<'a> {
     inner: &'a Arc<Inner>,
     leaf: &'a Certificate,
     visit: &'a Visit,
+    seen: Option<Memory>,
     /// The CA's rate has been charged for this run.
     charged: bool,
 }
@@ -101,7 +102,10 @@ impl Run<'_> {
     /// One try.
     async fn once(&mut self) -> Result<Done, Halt> {
         let as_of = self.inner.registry.changes().latest();
-        let mut tx = self.inner.registry.begin();
+        let mut tx = match self.seen.take() {
+            Some(seen) => self.inner.registry.resume(seen),
+            None => self.inner.registry.begin(),
+        };
         let (ca, is_new) = match self.issuer(&mut tx, as_of).await? {
             Issuer::NotNeeded(principal) => return Ok(Done { principal, attempt: None }),
             Issuer::Found { ca, is_new } => (ca, is_new),
