@@ -37,7 +37,7 @@ pub struct Measure {
     /// Idle connections of `idle-memory`
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     pub connections: u32,
-    /// Registry sizes of `registry`
+    /// Registry sizes of `registry` and `archive`
     #[arg(long, value_delimiter = ',', default_value = "1000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: Vec<u32>,
     /// Where the results go, as JSON
@@ -58,6 +58,8 @@ pub enum Scenario {
     IdleMemory,
     /// Opening a small and a large registry
     Registry,
+    /// Archiving them, loading the archive, resetting to it
+    Archive,
 }
 
 /// The other processes of a run, started by the run itself.
@@ -72,6 +74,20 @@ pub enum Command {
     /// Writes a registry as first connections would
     #[command(hide = true)]
     Fill(Fill),
+    /// Writes a registry of things and nothing else
+    #[command(hide = true)]
+    Things(Things),
+}
+
+/// What `things` writes, and where.
+#[derive(Debug, Args)]
+pub struct Things {
+    /// The data directory
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// How many things: `thing-0000000` and so on, each with one attribute
+    #[arg(long)]
+    pub count: u32,
 }
 
 /// What `fill` writes, and where.

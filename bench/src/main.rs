@@ -38,6 +38,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Ceiling { directory }) => ceiling::serve(&directory).await,
         Some(Command::Fill(fill)) => registry_fill::run(fill).await,
+        Some(Command::Things(things)) => registry_fill::things(things).await,
         None => tokio::select! {
             done = scenarios::run(arguments.measure) => done,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),

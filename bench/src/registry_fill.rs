@@ -1,8 +1,8 @@
 //! Writes a registry through the provisioner's own admission, so that its records are those of first connections.
-use crate::arguments::Fill;
+use crate::arguments::{Fill, Things};
 use crate::factory::{Device, Factory, Files, TEMPLATE};
 use anyhow::bail;
-use jitp_provisioner::registry::RegisterCaCertificate;
+use jitp_provisioner::registry::{CreateThing, RegisterCaCertificate};
 use jitp_provisioner::{Admission, Options, Presentation, Provisioner, SystemClock};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -28,6 +28,34 @@ pub async fn run(fill: Fill) -> anyhow::Result<()> {
         admit_all(&provisioner, devices).await?;
     }
     provisioner.close().await?;
+    Ok(())
+}
+
+/// Opens the registry and creates the things.
+pub async fn things(things: Things) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&things.data_dir)?;
+    let provisioner = Provisioner::open(&things.data_dir, Options::default(), Arc::new(SystemClock)).await?;
+    let mut under_way = JoinSet::new();
+    for number in 0..things.count {
+        if under_way.len() >= AT_A_TIME {
+            under_way.join_next().await.transpose()?.transpose()?;
+        }
+        let provisioner = provisioner.clone();
+        under_way.spawn(async move { create(&provisioner, number).await });
+    }
+    while let Some(created) = under_way.join_next().await {
+        created??;
+    }
+    provisioner.close().await?;
+    Ok(())
+}
+
+async fn create(provisioner: &Provisioner, number: u32) -> anyhow::Result<()> {
+    let thing = CreateThing {
+        attributes: [("line".parse()?, (number % 10).to_string().parse()?)].into(),
+        ..CreateThing::default()
+    };
+    provisioner.registry().create_thing(format!("thing-{number:07}").parse()?, thing).await?;
     Ok(())
 }
 

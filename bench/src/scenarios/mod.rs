@@ -1,4 +1,5 @@
 //! What is measured: one file each.
+mod archive;
 mod connecting;
 mod first_connect;
 mod idle_memory;
@@ -29,6 +30,7 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
             Scenario::Throughput => throughput::run(&lab, &mut report).await?,
             Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
             Scenario::Registry => registry::run(&lab, &mut report)?,
+            Scenario::Archive => archive::run(&lab, &mut report).await?,
         }
     }
     let path = report.write(&lab.options.out)?;

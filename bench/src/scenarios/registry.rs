@@ -50,7 +50,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// In a process of its own, because a registry has one owner.
-fn fill(lab: &Lab, data_dir: &Path, devices: u32) -> anyhow::Result<()> {
+pub(super) fn fill(lab: &Lab, data_dir: &Path, devices: u32) -> anyhow::Result<()> {
     let status = Command::new(std::env::current_exe()?)
         .arg("fill")
         .arg("--factory")
