@@ -183,6 +183,8 @@ routes! {
 
     DELETE Operate    "/connections/{clientId}" DeleteConnection data_plane::delete_connection;
     POST   Operate    "/topics/{topic}" Publish data_plane::publish;
+    GET    Read       "/retainedMessage/{topic}" GetRetainedMessage data_plane::retained;
+    GET    Read       "/retainedMessage" ListRetainedMessages data_plane::list_retained;
 
     GET    Read       "/jitp/v1/attempts" ListAttempts attempts::list;
     GET    Read       "/jitp/v1/attempts/tail" TailAttempts attempts::tail;

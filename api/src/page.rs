@@ -33,6 +33,16 @@ impl Call {
             _ => self.first_page_only(),
         }
     }
+    /// Dialect B where fewer than 250 may be asked for.
+    pub fn token_page_of_at_most(&self, most: usize) -> Result<PageRequest, ApiError> {
+        let request = self.token_page()?;
+        match request.limit {
+            size if size > most => {
+                Err(ApiError::invalid("maxResults", format_args!("expected 1 to {most}, got {size}")))
+            }
+            _ => Ok(request),
+        }
+    }
     /// A list that is always one page: no token of it has ever been given.
     pub fn first_page_only(&self) -> Result<(), ApiError> {
         match self.query::<String>("nextToken").optional()? {

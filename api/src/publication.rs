@@ -83,6 +83,14 @@ pub(crate) fn flag(name: &str, text: &str) -> Result<bool, ApiError> {
     }
 }
 
+/// As AWS writes user properties: a list of objects with a text each.
+pub(crate) fn user_properties_json(properties: &[(String, String)]) -> String {
+    let object = |(name, value): &(String, String)| {
+        Value::Object(Map::from_iter([(name.clone(), Value::String(value.clone()))]))
+    };
+    Value::Array(properties.iter().map(object).collect()).to_string()
+}
+
 fn user_properties(json: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
     let malformed =
         || ApiError::invalid(USER_PROPERTIES, "expected base64 of a JSON list like [{\"name\":\"value\"}]");
@@ -160,6 +168,7 @@ mod tests {
             user_properties: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
         };
         assert_eq!(again.user_properties, expected.user_properties);
+        assert_eq!(user_properties_json(&expected.user_properties), r#"[{"a":"1"},{"a":"2"}]"#);
         assert_eq!(publication(&query, &headers), Ok(expected));
     }
 

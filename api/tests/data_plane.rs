@@ -10,7 +10,10 @@ mod support;
 
 use jitp_api::{DeviceLimits, DeviceRequests, serve_device};
 use jitp_provisioner::certs::Certificate;
-use jitp_provisioner::{Answer, DataPlane, DeleteConnection, EnrollmentError, Publication, PublicationError};
+use jitp_provisioner::{
+    Answer, DataPlane, DeleteConnection, EnrollmentError, Publication, PublicationError, RetainedMessage,
+    RetainedPage, Timestamp,
+};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +52,15 @@ impl DataPlane for Taking {
     }
     fn publish(&self, publication: Publication) -> Answer<'_, Result<(), PublicationError>> {
         Box::pin(async move { self.take(publication) })
+    }
+    fn retained(&self, topic: &str) -> Option<RetainedMessage> {
+        TOPICS.contains(&topic).then(|| retained(topic))
+    }
+    fn list_retained(&self, after: Option<&str>, limit: usize) -> RetainedPage {
+        let left: Vec<&str> =
+            TOPICS.into_iter().filter(|topic| after.is_none_or(|after| *topic > after)).collect();
+        let messages = left.iter().take(limit).map(|topic| retained(topic)).collect();
+        RetainedPage { messages, more: left.len() > limit }
     }
 }
 
@@ -111,6 +123,55 @@ async fn what_is_asked_reaches_the_broker_and_its_answer_comes_back() {
     ] {
         let answer = server.client.call("POST", &format!("/topics/{topic}"), Value::Null).await;
         assert_eq!((answer.status, answer.exception.as_deref()), (status, Some(exception)), "{topic}");
+    }
+}
+
+/// On which something is retained.
+const TOPICS: [&str; 3] = ["a", "a/b", "ü"];
+
+fn retained(topic: &str) -> RetainedMessage {
+    let user = match topic {
+        "a/b" => vec![("line".to_string(), "7".to_string())],
+        _ => Vec::new(),
+    };
+    RetainedMessage {
+        topic: topic.into(),
+        payload: b"\x00\xff"[..].into(),
+        qos: 1,
+        modified: Timestamp(1_767_225_600_123),
+        user_properties: user,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_retained_is_read_and_listed_page_by_page() {
+    let server = Server::start().await;
+    let broker: Arc<dyn DataPlane> = Arc::new(Taking::default());
+    server.provisioner.data_plane().take(&broker);
+    let viewer = server.client_of("viewer").await;
+
+    let found = viewer.ok("GET", "/retainedMessage/a%2Fb", Value::Null).await;
+    assert_eq!(
+        found,
+        json!({"topic": "a/b", "payload": "AP8=", "qos": 1, "lastModifiedTime": 1_767_225_600_123_u64,
+               "userProperties": "W3sibGluZSI6IjcifV0="})
+    );
+    assert_eq!(viewer.call("GET", "/retainedMessage/absent", Value::Null).await.status, 404);
+
+    let first = viewer.ok("GET", "/retainedMessage?maxResults=2", Value::Null).await;
+    assert_eq!(
+        first["retainedTopics"][1],
+        json!({"topic": "a/b", "payloadSize": 2, "qos": 1,
+        "lastModifiedTime": 1_767_225_600_123_u64})
+    );
+    let token = support::encode(first["nextToken"].as_str().unwrap());
+    let rest =
+        viewer.ok("GET", &format!("/retainedMessage?maxResults=200&nextToken={token}"), Value::Null).await;
+    assert_eq!(rest["retainedTopics"][0]["topic"], "ü");
+    assert_eq!(rest.get("nextToken"), None);
+    for bad in ["maxResults=201", "maxResults=0", "nextToken=x"] {
+        let answer = viewer.call("GET", &format!("/retainedMessage?{bad}"), Value::Null).await;
+        assert_eq!(answer.status, 400, "{bad}");
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// The session that published it, for No Local; `None` when the broker itself did.
     pub publisher: Option<SessionId>,
+    /// When it was retained, in milliseconds since 1970; 0: it is not, or nobody knows any more.
+    pub(crate) retained_at: u64,
     /// How it is stored for durable sessions.
     pub(crate) stored: StoredAs,
 }
@@ -88,6 +90,7 @@ impl Message {
             properties: None,
             expires_at: None,
             publisher: None,
+            retained_at: 0,
             stored: StoredAs::default(),
         }
     }

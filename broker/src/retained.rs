@@ -67,6 +67,22 @@ impl Retained {
         }
     }
 
+    /// The message of a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
+        let store = self.store.read();
+        let found = store.messages.get(&Topic(topic.into()))?;
+        (!found.is_expired(Instant::now())).then(|| Arc::clone(found))
+    }
+
+    /// The messages behind a topic, in their order, at most so many.
+    pub(crate) fn after(&self, topic: Option<&str>, limit: usize) -> Vec<Arc<Message>> {
+        let after = topic.map_or(Bound::Unbounded, |topic| Bound::Excluded(Topic(topic.into())));
+        let now = Instant::now();
+        let store = self.store.read();
+        let found = store.messages.range((after, Bound::Unbounded)).map(|(_, message)| message);
+        found.filter(|message| !message.is_expired(now)).take(limit).cloned().collect()
+    }
+
     /// Forgets all of them, and returns their topics.
     pub(crate) fn clear(&self) -> impl Iterator<Item = Arc<str>> + use<> {
         let store = std::mem::take(&mut *self.store.write());
@@ -301,6 +317,24 @@ mod tests {
         assert_eq!(found(&store, "+"), ["a", "ab"]);
         assert_eq!(found(&store, "/+"), ["/a"]);
         assert_eq!(found(&store, "#").len(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_found_by_its_topic_and_all_page_by_page_but_what_has_expired() {
+        let store = Retained::new(100);
+        for topic in ["a", "a/1", "a-1", "b"] {
+            retain(&store, topic, "p").unwrap();
+        }
+        let short = Message { retain: true, ..Message::new("a/2", "p", QoS::AtMostOnce) };
+        store.set(&Arc::new(short.expiring_after(Duration::from_secs(1)))).unwrap();
+        let topics = |after, limit| -> Vec<String> {
+            store.after(after, limit).iter().map(|message| message.topic.to_string()).collect()
+        };
+        assert_eq!(topics(None, 3), ["a", "a/1", "a/2"]);
+        assert!(store.get("a/2").is_some());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(topics(Some("a/1"), 100), ["a-1", "b"]);
+        assert!(store.get("a/2").is_none() && store.get("a/3").is_none() && store.get("b").is_some());
     }
 
     #[test]

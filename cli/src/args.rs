@@ -1,8 +1,8 @@
 //! The command line.
 use crate::commands::{
     attempts, audit, authorize, billing_group, bulk, ca, cert, connection, demo, device, endpoint, events,
-    export, group, import, indexing, key, pending, policy, publish, replay, search, simulate, tag, template,
-    thing, thing_type,
+    export, group, import, indexing, key, pending, policy, publish, replay, retained, search, simulate, tag,
+    template, thing, thing_type,
 };
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -95,6 +95,9 @@ pub enum Command {
     Connection(connection::Command),
     /// Send a message to devices
     Publish(publish::Args),
+    /// Messages that are kept for later subscribers: list, show, delete
+    #[command(subcommand)]
+    Retained(retained::Command),
     /// Show where devices connect
     Endpoint(endpoint::Args),
     /// Events of the registry: show, enable, disable

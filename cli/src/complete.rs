@@ -71,6 +71,10 @@ pub fn cas() -> ArgValueCompleter {
     Names::by_marker("/cacertificates?pageSize=250", "certificates", "certificateId").completer()
 }
 
+pub fn retained() -> ArgValueCompleter {
+    Names::by_token("/retainedMessage?maxResults=200", "retainedTopics", "topic").completer()
+}
+
 fn candidates(names: Names, current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(prefix) = current.to_str() else { return Vec::new() };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

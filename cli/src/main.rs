@@ -70,6 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Authorize(args) => commands::authorize::run(&global, args).await,
             Command::Connection(command) => commands::connection::run(&global, command).await,
             Command::Publish(args) => commands::publish::run(&global, args).await,
+            Command::Retained(command) => commands::retained::run(&global, command).await,
             Command::Endpoint(args) => commands::endpoint::run(&global, args).await,
             Command::Events(command) => commands::events::run(&global, command).await,
             Command::Indexing(command) => commands::indexing::run(&global, command).await,

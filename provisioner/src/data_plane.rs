@@ -1,5 +1,6 @@
 //! What the control plane asks of the broker in the same process, with an answer. The two know each other only from here;
 //! what merely happened is told by the change feed.
+use crate::clock::Timestamp;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::pin::Pin;
@@ -45,6 +46,28 @@ pub enum PublicationError {
     Unavailable(String),
 }
 
+/// The message that is retained on a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RetainedMessage {
+    pub topic: Arc<str>,
+    pub payload: Bytes,
+    /// Of its publisher: 0 to 2.
+    pub qos: u8,
+    /// When it was retained.
+    pub modified: Timestamp,
+    pub user_properties: Vec<(String, String)>,
+}
+
+/// Some of the retained messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetainedPage {
+    /// In the order of their topics, level by level.
+    pub messages: Vec<RetainedMessage>,
+    /// There are more behind the last one.
+    pub more: bool,
+}
+
 /// What else happens when a connection is ended for an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeleteConnection {
@@ -63,6 +86,10 @@ pub trait DataPlane: Send + Sync {
     fn delete_connection(&self, client_id: &str, how: DeleteConnection) -> bool;
     /// Publishes as the broker itself. Answers when the message has been taken: for QoS 1 as a client's PUBACK would.
     fn publish(&self, publication: Publication) -> Answer<'_, Result<(), PublicationError>>;
+    /// The message that is retained on a topic; one that has expired is none.
+    fn retained(&self, topic: &str) -> Option<RetainedMessage>;
+    /// The retained messages behind a topic, at most so many.
+    fn list_retained(&self, after: Option<&str>, limit: usize) -> RetainedPage;
 }
 
 /// Where the broker of this process can be found while it runs. Cheap to clone; clones share.
@@ -91,6 +118,12 @@ mod tests {
         }
         fn publish(&self, _: Publication) -> Answer<'_, Result<(), PublicationError>> {
             Box::pin(async { Ok(()) })
+        }
+        fn retained(&self, _: &str) -> Option<RetainedMessage> {
+            None
+        }
+        fn list_retained(&self, _: Option<&str>, _: usize) -> RetainedPage {
+            RetainedPage::default()
         }
     }
 

@@ -50,7 +50,10 @@ pub use callback::{Callback, CallbackError, Callbacks};
 pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use connectivity::{ConnectionState, Connectivity};
-pub use data_plane::{Answer, DataPlane, DataPlaneSeat, DeleteConnection, Publication, PublicationError};
+pub use data_plane::{
+    Answer, DataPlane, DataPlaneSeat, DeleteConnection, Publication, PublicationError, RetainedMessage,
+    RetainedPage,
+};
 pub use error::{RegistryError, ResourceKindName};
 pub use numbered_log::{Numbered, NumberedLog};
 pub use permissions::{

@@ -177,7 +177,7 @@ def must_fit(value, shape, where):
         for name, inner in value.items():
             must_fit(inner, shape.value, f"{where}.{name}")
     else:
-        kinds = {"string": str, "boolean": bool, "integer": int, "long": int, "timestamp": (int, float)}
+        kinds = {"string": str, "blob": str, "boolean": bool, "integer": int, "long": int, "timestamp": (int, float)}
         assert isinstance(value, kinds[kind]), f"{where}: {value!r} is no {kind}"
         if kind in ("integer", "long"):
             assert not isinstance(value, bool), f"{where}: {value!r} is no {kind}"

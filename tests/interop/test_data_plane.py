@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.parse
 from concurrent.futures import Future
 
@@ -182,6 +183,26 @@ def test_an_mqtt_5_client_is_told_that_an_operator_ended_its_connection(broker, 
 def test_a_connection_that_is_not_there_and_flags_that_are_none_have_their_errors(broker):
     assert signed(broker, "DELETE", "/connections/absent", "iotdata").status_code == 404
     assert signed(broker, "DELETE", "/connections/absent", "iotdevicegateway", {"cleanSession": "1"}).status_code == 400
+
+
+def test_boto3_reads_what_is_retained_page_by_page(broker, factory):
+    data = broker.iot_data()
+    for number in range(5):
+        data.publish(topic=f"kept/{number}", qos=1, retain=True, payload=f"p{number}".encode(),
+                     userProperties=[{"line": "7"}])
+    found = data.get_retained_message(topic="kept/3")
+    assert (found["topic"], found["payload"], found["qos"]) == ("kept/3", b"p3", 1)
+    assert json.loads(found["userProperties"]) == [{"line": "7"}]
+    assert abs(found["lastModifiedTime"] / 1000 - time.time()) < 600
+    topics = [message for page in data.get_paginator("list_retained_messages").paginate(PaginationConfig={"PageSize": 2})
+              for message in page["retainedTopics"]]
+    kept = [message["topic"] for message in topics if message["topic"].startswith("kept/")]
+    assert kept == [f"kept/{number}" for number in range(5)]
+    assert {message["payloadSize"] for message in topics if message["topic"] in kept} == {2}
+    for topic in kept:
+        data.publish(topic=topic, retain=True, qos=1, payload=b"")
+    with pytest.raises(data.exceptions.ResourceNotFoundException):
+        data.get_retained_message(topic="kept/3")
 
 
 # Devices ---------------------------------------------------------------------------------------------------------------

@@ -137,7 +137,11 @@ async fn what_a_device_may_do_is_answered_by_the_exit_code_and_with_the_policy()
 fn messages_are_published_and_connections_ended() -> anyhow::Result<()> {
     let operator = Operator::new()?;
     operator.run("publish plant/notice hello --qos 1 --retain")?;
-    operator.run("publish plant/notice --retain")?;
+    assert!(operator.run("retained list")?.contains("plant/notice"));
+    assert!(operator.run("retained show plant/notice")?.contains("hello"));
+    assert_eq!(operator.ask("retained show plant/notice")?["payload"], json!("aGVsbG8="));
+    operator.run("retained delete plant/notice --yes")?;
+    assert_eq!(operator.ask("retained list")?, json!([]));
     let absent = operator.0.run(&["connection", "delete", "absent", "--clean-session"])?;
     assert!(absent.code == Some(3) && absent.stderr.contains("ResourceNotFoundException"), "{absent:?}");
     Ok(())

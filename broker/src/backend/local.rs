@@ -81,9 +81,12 @@ impl Local {
     /// be known as long as the message is.
     pub(crate) fn publish(
         &self,
-        message: Message,
+        mut message: Message,
         received: Option<(&Session, u16)>,
     ) -> Result<Published, PublishError> {
+        if message.retain {
+            message.retained_at = self.recorder.as_ref().map_or(0, |recorder| recorder.wall().now());
+        }
         let message = Arc::new(message);
         let mut recording = self.recording();
         if message.retain {

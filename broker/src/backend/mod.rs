@@ -167,6 +167,17 @@ impl Backend {
         self.local.forget_all();
     }
 
+    /// The message that is retained on a topic.
+    pub fn retained(&self, topic: &str) -> Option<Arc<Message>> {
+        self.local.retained.get(topic)
+    }
+
+    /// The messages that are retained behind a topic, in the order of their topics, at most so many. Cheap for few: who
+    /// wants all asks again behind the last.
+    pub fn retained_after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Message>> {
+        self.local.retained.after(after, limit)
+    }
+
     /// What there is now.
     pub fn counts(&self) -> Counts {
         self.local.counts()
