@@ -46,7 +46,7 @@ VALUES = {
     "policyDocument": POLICY, "templateBody": TEMPLATE, "policyVersionId": "1", "endpointType": "iot:Data-ATS",
     "queryString": "thingName:absent", "indexName": "AWS_Things", "queryVersion": "2017-09-30",
     "payloadVersion": "2020-04-01", "certificatePem": "-", "caCertificate": "-", "certificateSigningRequest": "-",
-    "connectionAttribute": "iot:ClientId", "correlationData": "YWJz",
+    "connectionAttribute": "iot:ClientId", "correlationData": "YWJz", "userProperties": [{"a": "b"}],
 }
 # Members that are two ways to say the same: the model has them as optional, and one is given.
 LEFT_OUT = {
