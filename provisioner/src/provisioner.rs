@@ -25,8 +25,8 @@ use crate::permissions::{
     AuthorizationAnswer, AuthorizationQuestion, ConnectContext, Granted, answer, effective, grant,
 };
 use crate::reason::ReasonCode;
-use crate::records::{CertificateRecord, PolicyVersionRecord};
-use crate::registry::Registry;
+use crate::records::{CertificateRecord, PolicyVersionRecord, TemplateType};
+use crate::registry::{PageRequest, Registry};
 use crate::sessions::SessionStore;
 use crate::simulate::{Simulation, simulate};
 use jitp_certs::Certificate;
@@ -374,9 +374,22 @@ impl Provisioner {
     pub fn replace_issuer(&self, issuer: Box<dyn Issuer>) {
         self.inner.issuing.replace_issuer(issuer);
     }
-    /// Begins to make device keys ahead, so that the first devices that ask for one need not wait.
-    pub fn prepare_keys(&self) {
-        self.inner.issuing.keys().fill();
+    /// Begins to make device keys ahead if there is a template of type FLEET_PROVISIONING, so that the first devices that ask
+    /// for a key need not wait. Elsewhere nobody asks, and the processor is better left alone: there the first request begins.
+    pub async fn prepare_keys(&self) -> Result<(), RegistryError> {
+        const PAGE: usize = 250;
+        let mut request = PageRequest { after: None, limit: PAGE, ascending: true };
+        loop {
+            let page = self.registry().list_templates(&request).await?;
+            if page.items.iter().any(|template| template.template_type == TemplateType::FleetProvisioning) {
+                self.inner.issuing.keys().fill();
+                return Ok(());
+            }
+            request.after = page.next;
+            if request.after.is_none() {
+                return Ok(());
+            }
+        }
     }
     /// Can it be written?
     pub fn health(&self) -> Health {

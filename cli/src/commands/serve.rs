@@ -25,7 +25,9 @@ pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
     let beginning = Beginning { seed: args.seed, allow_reset: args.allow_reset };
     let service = Service::start(&DataDir::open(&global.data_dir)?, &config, &beginning).await?;
     output::line(&service.ready_line())?;
-    service.provisioner.prepare_keys();
+    if let Err(error) = service.provisioner.prepare_keys().await {
+        tracing::warn!(%error, "no keys are made ahead: the first devices that ask for one wait for it");
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

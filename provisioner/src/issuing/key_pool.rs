@@ -159,6 +159,10 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::provisioner::{Options, Provisioner};
+    use crate::records::TemplateType;
+    use crate::registry::CreateTemplate;
     use std::time::Duration;
 
     impl Shelf {
@@ -193,6 +197,42 @@ mod tests {
             pool.shelf.wait_for_a_key();
             assert!(pool.take().await.unwrap().private_key.to_traditional_pem().contains("RSA PRIVATE KEY"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_registry_begins_where_a_fleet_template_waits_for_devices() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            templates: 1000,
+            issuing: IssuingOptions { key_pool: 1, ..IssuingOptions::default() },
+            ..Options::default()
+        };
+        let provisioner = Provisioner::open(directory.path(), options, Arc::new(SystemClock)).await.unwrap();
+        let create = async |name: String, template_type| {
+            let create = CreateTemplate {
+                name: name.parse().unwrap(),
+                template_type,
+                body: r#"{"Parameters":{"AWS::IoT::Certificate::Id":{"Type":"String"}},"Resources":{"c":{
+                    "Type":"AWS::IoT::Certificate","Properties":{
+                    "CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}}}}}"#
+                    .into(),
+                description: None,
+                enabled: true,
+                role_arn: "arn:aws:iam::000000000000:role/provisioner".into(),
+                hook: None,
+                tags: Default::default(),
+            };
+            provisioner.registry().create_template(create).await.unwrap();
+        };
+        for number in 0..251 {
+            create(format!("jitp-{number}"), TemplateType::Jitp).await;
+        }
+        provisioner.prepare_keys().await.unwrap();
+        let filler = &provisioner.inner.issuing.keys().filler;
+        assert!(!filler.is_completed(), "nobody will ask");
+        create("z-fleet".into(), TemplateType::FleetProvisioning).await;
+        provisioner.prepare_keys().await.unwrap();
+        assert!(filler.is_completed());
     }
 
     #[tokio::test]
