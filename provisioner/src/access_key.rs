@@ -3,10 +3,10 @@
 //! A key's secret is stored as it is, because verifying a signature takes the secret itself; the registry's files are
 //! readable by their owner only. It leaves the registry once, in the answer to its creation.
 use crate::clock::Timestamp;
-use crate::error::{RegistryError, ResourceKindName};
+use crate::error::RegistryError;
 use crate::registry::Registry;
-use crate::store::{Key, StoreError, Table};
-use crate::stored::{Stored, decode, encode};
+use crate::store::Table;
+use crate::stored::{decode, stored_by_id};
 use crate::transact::transact;
 use crate::tx::Tx;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -130,26 +130,7 @@ pub struct AccessKeyRecord {
     pub created_at: Timestamp,
 }
 
-impl Stored for AccessKeyRecord {
-    const TABLE: Table = Table::AccessKeys;
-    const KIND: ResourceKindName = "access key";
-    type Id = str;
-    fn key_of(id: &str) -> Key {
-        id.as_bytes().to_vec()
-    }
-    fn describe(id: &str) -> String {
-        id.chars().take(128).collect()
-    }
-    fn key(&self) -> Key {
-        Self::key_of(&self.id)
-    }
-    fn encode(&self) -> std::result::Result<Vec<u8>, StoreError> {
-        encode(self)
-    }
-    fn decode(key: &[u8], bytes: &[u8]) -> std::result::Result<Self, StoreError> {
-        decode(Self::TABLE, key, bytes)
-    }
-}
+stored_by_id!(AccessKeyRecord, AccessKeys, "access key", id);
 
 /// Most stored keys: they are listed in one answer.
 const MOST_KEYS: usize = 500;

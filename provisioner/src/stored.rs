@@ -4,8 +4,8 @@ mod certificate;
 
 use crate::error::{RegistryError, ResourceKindName};
 use crate::names::{
-    BillingGroupName, CertificateId, CertificateProviderName, PolicyName, TemplateName, ThingGroupName,
-    ThingName, ThingTypeName,
+    BillingGroupName, CertificateProviderName, PolicyName, TemplateName, ThingGroupName, ThingName,
+    ThingTypeName,
 };
 use crate::records::{
     BillingGroupRecord, CaCertificateRecord, CertificateProviderRecord, PolicyRecord, PolicyVersionRecord,
@@ -133,26 +133,58 @@ macro_rules! stored_by_name {
         }
     )+};
 }
-impl Stored for CaCertificateRecord {
-    const TABLE: Table = Table::CaCertificates;
-    const KIND: ResourceKindName = "CA certificate";
-    type Id = CertificateId;
-    fn key_of(id: &CertificateId) -> Key {
-        id.as_bytes().to_vec()
-    }
-    fn describe(id: &CertificateId) -> String {
-        id.to_string()
-    }
-    fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        encode(self)
-    }
-    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
-        decode(Self::TABLE, key, bytes)
-    }
-    fn key(&self) -> Key {
-        Self::key_of(&self.certificate_id)
-    }
+/// Records as JSON, by a certificate id of theirs or by a text that is shown in part.
+macro_rules! stored_by_id {
+    ($record:ty, $table:ident, $kind:literal, certificate_id) => {
+        $crate::stored::stored_by_id!(
+            $record,
+            $table,
+            $kind,
+            $crate::names::CertificateId,
+            certificate_id,
+            |id| id.as_bytes().to_vec(),
+            |id| id.to_string()
+        );
+    };
+    ($record:ty, $table:ident, $kind:literal, $text:ident) => {
+        $crate::stored::stored_by_id!(
+            $record,
+            $table,
+            $kind,
+            str,
+            $text,
+            |id| id.as_bytes().to_vec(),
+            |id| id.chars().take(128).collect()
+        );
+    };
+    (
+        $record:ty, $table:ident, $kind:literal, $id:ty, $member:ident,
+        |$key:ident| $key_of:expr, |$shown:ident| $describe:expr
+    ) => {
+        impl $crate::stored::Stored for $record {
+            const TABLE: $crate::store::Table = $crate::store::Table::$table;
+            const KIND: $crate::error::ResourceKindName = $kind;
+            type Id = $id;
+            fn key_of($key: &$id) -> $crate::store::Key {
+                $key_of
+            }
+            fn describe($shown: &$id) -> String {
+                $describe
+            }
+            fn key(&self) -> $crate::store::Key {
+                Self::key_of(&self.$member)
+            }
+            fn encode(&self) -> ::std::result::Result<Vec<u8>, $crate::store::StoreError> {
+                $crate::stored::encode(self)
+            }
+            fn decode(key: &[u8], bytes: &[u8]) -> ::std::result::Result<Self, $crate::store::StoreError> {
+                $crate::stored::decode(Self::TABLE, key, bytes)
+            }
+        }
+    };
 }
+pub(crate) use stored_by_id;
+
 macro_rules! stored_by_version {
     ($($record:ty, $table:ident, $kind:literal, $name:ty, $member:ident;)+) => {$(
         impl Stored for $record {
@@ -187,6 +219,7 @@ stored_by_name! {
     TemplateRecord, Templates, "provisioning template", TemplateName;
     CertificateProviderRecord, CertificateProviders, "certificate provider", CertificateProviderName;
 }
+stored_by_id!(CaCertificateRecord, CaCertificates, "CA certificate", certificate_id);
 stored_by_version! {
     PolicyVersionRecord, PolicyVersions, "policy version", PolicyName, policy;
     TemplateVersionRecord, TemplateVersions, "template version", TemplateName, template;

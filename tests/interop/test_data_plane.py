@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.httpsession import URLLib3Session
 
-from conftest import PATIENCE, TEMPLATE, Broker, Factory, certificate_id, register, wait_for
+from conftest import PATIENCE, Broker, certificate_id, plant, wait_for
 from test_paho import Device
 
 EVERYTHING = {"Version": "2012-10-17", "Statement": [
@@ -44,11 +44,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory, broker):
-    made = Factory(tmp_path_factory.mktemp("factory"), "Data Plane CA")
-    broker.iot().create_policy(policyName="device", policyDocument=json.dumps(EVERYTHING))
-    role = "arn:aws:iam::000000000000:role/provisioner"
-    register(broker, made, registrationConfig={"templateBody": json.dumps(TEMPLATE), "roleArn": role})
-    return made
+    return plant(tmp_path_factory.mktemp("factory"), broker, "Data Plane CA", EVERYTHING)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import subprocess
 import paho.mqtt.client as mqtt
 import pytest
 
-from conftest import PATIENCE, TEMPLATE, Broker, Factory, certificate_id, register, wait_for
+from conftest import PATIENCE, Broker, certificate_id, plant, wait_for
 from test_paho import Device
 
 MAY_RENEW = {"Version": "2012-10-17", "Statement": [
@@ -27,11 +27,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory, broker):
-    made = Factory(tmp_path_factory.mktemp("factory"), "EST CA")
-    broker.iot().create_policy(policyName="device", policyDocument=json.dumps(MAY_RENEW))
-    role = "arn:aws:iam::000000000000:role/provisioner"
-    register(broker, made, registrationConfig={"templateBody": json.dumps(TEMPLATE), "roleArn": role})
-    return made
+    return plant(tmp_path_factory.mktemp("factory"), broker, "EST CA", MAY_RENEW)
 
 
 def openssl(*arguments, stdin=b""):

@@ -7,8 +7,7 @@ import cbor2
 import paho.mqtt.client as mqtt
 import pytest
 
-from conftest import PATIENCE, TEMPLATE, certificate_id, register, wait_for
-from conftest import Broker, Factory
+from conftest import PATIENCE, Broker, certificate_id, plant, wait_for
 from test_paho import Device
 
 TOPIC = "$jitp/certificates/renew"
@@ -30,11 +29,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory, broker):
-    made = Factory(tmp_path_factory.mktemp("factory"), "Renewal CA")
-    broker.iot().create_policy(policyName="device", policyDocument=json.dumps(POLICY))
-    role = "arn:aws:iam::000000000000:role/provisioner"
-    register(broker, made, registrationConfig={"templateBody": json.dumps(TEMPLATE), "roleArn": role})
-    return made
+    return plant(tmp_path_factory.mktemp("factory"), broker, "Renewal CA", POLICY)
 
 
 def request(directory, name):

@@ -1,13 +1,21 @@
 //! What the log and the metrics say of an attempt (`spec/events.md` section 6).
 use crate::attempt::{Attempt, Outcome};
 
-/// A provisioning run has ended: a `ProvisionDevice` record and a `ProvisionThing.…` count
-/// of its CA.
+/// A provisioning run of a first connection has ended: a `ProvisionDevice` record and a `ProvisionThing.…` count of its CA.
 pub(crate) fn run(account: &str, attempt: &Attempt) {
+    provision_device(account, attempt);
     let ca = attempt.ca_certificate_id.map(|id| id.to_string()).unwrap_or_default();
-    let template = attempt.template_name.as_ref().map(|name| name.as_str()).unwrap_or_default();
-    let certificate = attempt.certificate_id.map(|id| id.to_string()).unwrap_or_default();
     let succeeded = attempt.outcome == Outcome::Provisioned;
+    let count = match (succeeded, attempt.reason.is_server_error()) {
+        (true, _) => metrics::counter!("ProvisionThing.Success", "caCertificateId" => ca),
+        (false, true) => metrics::counter!("ProvisionThing.ServerError", "caCertificateId" => ca),
+        (false, false) => metrics::counter!("ProvisionThing.ClientError", "caCertificateId" => ca),
+    };
+    count.increment(1);
+}
+
+/// The record of a provisioning run, however the device came to it. What it does not have is left out.
+pub(crate) fn provision_device(account: &str, attempt: &Attempt) {
     macro_rules! provision_device {
         ($record:ident, $status:literal) => {
             tracing::$record!(
@@ -15,10 +23,11 @@ pub(crate) fn run(account: &str, attempt: &Attempt) {
                 status = $status,
                 accountId = account,
                 traceId = %uuid::Uuid::new_v4(),
-                provisioningTemplateName = template,
+                provisioningTemplateName = attempt.template_name.as_ref().map(|name| name.as_str()),
                 provisioningTemplateVersion = attempt.template_version,
-                deviceCertificateId = %certificate,
-                caCertificateId = %ca,
+                deviceCertificateId = attempt.certificate_id.map(tracing::field::display),
+                caCertificateId = attempt.ca_certificate_id.map(tracing::field::display),
+                principalId = attempt.claim_certificate_id.map(tracing::field::display),
                 clientId = attempt.client_id.as_deref(),
                 sourceIp = %attempt.source_ip,
                 sourcePort = attempt.source_port,
@@ -29,17 +38,10 @@ pub(crate) fn run(account: &str, attempt: &Attempt) {
             )
         };
     }
-    if succeeded {
-        provision_device!(info, "Success");
-    } else {
-        provision_device!(error, "Failure");
+    match attempt.outcome {
+        Outcome::Provisioned => provision_device!(info, "Success"),
+        _ => provision_device!(error, "Failure"),
     }
-    let count = match (succeeded, attempt.reason.is_server_error()) {
-        (true, _) => metrics::counter!("ProvisionThing.Success", "caCertificateId" => ca),
-        (false, true) => metrics::counter!("ProvisionThing.ServerError", "caCertificateId" => ca),
-        (false, false) => metrics::counter!("ProvisionThing.ClientError", "caCertificateId" => ca),
-    };
-    count.increment(1);
 }
 
 /// A connection was not let in: a `Connection.AuthNError` record and count.

@@ -3,9 +3,9 @@ use super::input::{Identity, Location};
 use super::report::{Lengths, Outcome};
 use crate::access_key::Secret;
 use crate::clock::Timestamp;
-use crate::error::{RegistryError, ResourceKindName};
-use crate::store::{Key, StoreError, Table};
-use crate::stored::{Stored, decode, encode};
+use crate::error::RegistryError;
+use crate::store::{Key, Table};
+use crate::stored::{Stored, decode, encode, stored_by_id};
 use crate::tx::Tx;
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -74,26 +74,7 @@ impl Progress {
     }
 }
 
-impl Stored for TaskRecord {
-    const TABLE: Table = Table::RegistrationTasks;
-    const KIND: ResourceKindName = "registration task";
-    type Id = str;
-    fn key_of(id: &str) -> Key {
-        id.as_bytes().to_vec()
-    }
-    fn describe(id: &str) -> String {
-        id.chars().take(64).collect()
-    }
-    fn key(&self) -> Key {
-        Self::key_of(&self.id)
-    }
-    fn encode(&self) -> std::result::Result<Vec<u8>, StoreError> {
-        encode(self)
-    }
-    fn decode(key: &[u8], bytes: &[u8]) -> std::result::Result<Self, StoreError> {
-        decode(Self::TABLE, key, bytes)
-    }
-}
+stored_by_id!(TaskRecord, RegistrationTasks, "registration task", id);
 
 /// Stores a new task, unless as many run as may.
 pub(crate) async fn create(tx: &mut Tx, record: &TaskRecord) -> Result<()> {

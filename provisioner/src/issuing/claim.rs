@@ -8,13 +8,13 @@ use super::{DeviceKeys, IssuingError};
 use crate::admission::{Principal, Seen};
 use crate::change::{Change, Dependency};
 use crate::clock::Timestamp;
-use crate::error::{RegistryError, ResourceKindName};
+use crate::error::RegistryError;
 use crate::names::{CertificateId, TemplateName};
 use crate::permissions::{ConnectContext, Granted};
 use crate::provisioner::Provisioner;
 use crate::records::{CertificateMode, CertificateRecord, CertificateStatus, TemplateRecord, TemplateType};
-use crate::store::{Key, Revision, StoreError, Table};
-use crate::stored::{Stored, decode, encode};
+use crate::store::Revision;
+use crate::stored::stored_by_id;
 use crate::transact::transact;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
@@ -195,23 +195,4 @@ fn policy(template: &TemplateName) -> String {
     .to_string()
 }
 
-impl Stored for ProvisioningClaim {
-    const TABLE: Table = Table::Claims;
-    const KIND: ResourceKindName = "provisioning claim";
-    type Id = CertificateId;
-    fn key_of(id: &CertificateId) -> Key {
-        id.as_bytes().to_vec()
-    }
-    fn describe(id: &CertificateId) -> String {
-        id.to_string()
-    }
-    fn key(&self) -> Key {
-        Self::key_of(&self.certificate_id)
-    }
-    fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        encode(self)
-    }
-    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
-        decode(Self::TABLE, key, bytes)
-    }
-}
+stored_by_id!(ProvisioningClaim, Claims, "provisioning claim", certificate_id);

@@ -1,11 +1,10 @@
 //! Which certificate renewed which.
 use crate::clock::Timestamp;
-use crate::error::{RegistryError, ResourceKindName};
+use crate::error::RegistryError;
 use crate::names::CertificateId;
 use crate::records::{CertificateRecord, CertificateStatus};
 use crate::registry::Registry;
-use crate::store::{Key, StoreError, Table};
-use crate::stored::{Stored, decode, encode};
+use crate::stored::stored_by_id;
 use crate::tx::Tx;
 
 /// A chain is followed so many certificates in each direction.
@@ -124,23 +123,4 @@ async fn shown(tx: &mut Tx, link: RenewalRecord) -> Result<RenewalLink, Registry
     })
 }
 
-impl Stored for RenewalRecord {
-    const TABLE: Table = Table::Renewals;
-    const KIND: ResourceKindName = "renewal";
-    type Id = CertificateId;
-    fn key_of(id: &CertificateId) -> Key {
-        id.as_bytes().to_vec()
-    }
-    fn describe(id: &CertificateId) -> String {
-        id.to_string()
-    }
-    fn key(&self) -> Key {
-        Self::key_of(&self.certificate_id)
-    }
-    fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        encode(self)
-    }
-    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
-        decode(Self::TABLE, key, bytes)
-    }
-}
+stored_by_id!(RenewalRecord, Renewals, "renewal", certificate_id);
