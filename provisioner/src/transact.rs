@@ -53,14 +53,15 @@ impl Tries {
             Err(RegistryError::Internal(_)) if self.conflicts < Self::MOST_INCONSISTENT => {}
             Err(error) => return Some(Err(error)),
         }
-        tokio::time::sleep(self.back_off()).await;
+        tokio::time::sleep(back_off(self.conflicts)).await;
         None
     }
+}
 
-    /// Up to 2 ms after the first try, up to 50 ms later; random, so that rivals part.
-    fn back_off(&self) -> Duration {
-        let most = (1_000_u64 << self.conflicts.min(6)).min(50_000);
-        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.conflicts);
-        Duration::from_micros(random % most)
-    }
+/// The pause after a try that others were in the way of: up to 2 ms after the first, up to 50 ms later; random, so that
+/// rivals part.
+pub(crate) fn back_off(tries: u32) -> Duration {
+    let most = (1_000_u64 << tries.min(6)).min(50_000);
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), tries);
+    Duration::from_micros(random % most)
 }

@@ -10,6 +10,7 @@ use crate::register_thing::{RegisteredThing, carry_out, not_signed, signed};
 use crate::registry::Registry;
 use crate::shared_records::SharedRecords;
 use crate::store::StoreError;
+use crate::transact::back_off;
 use crate::tx::Tx;
 use jitp_certs::Certificate;
 use jitp_templates::{Parameters, Plan, Template};
@@ -82,7 +83,7 @@ impl Job {
                         match self.commit(tx, line, &outcome).await? {
                             true => return Ok(outcome),
                             false => {
-                                back_off(tries).await;
+                                tokio::time::sleep(back_off(tries)).await;
                                 continue;
                             }
                         }
@@ -106,7 +107,7 @@ impl Job {
             if self.commit(tx, line, &outcome).await? {
                 return Ok(outcome);
             }
-            back_off(tries).await;
+            tokio::time::sleep(back_off(tries)).await;
         }
         Err(Setback::Later("others keep changing the resources of a line".into()))
     }
@@ -250,13 +251,6 @@ impl From<RegistryError> for Failure {
         };
         Self { code, message: error.to_string() }
     }
-}
-
-/// Up to 50 ms, random, so that rivals part.
-async fn back_off(tries: u32) {
-    let most = (500_u64 << tries.min(7)).min(50_000);
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), tries);
-    tokio::time::sleep(Duration::from_micros(random % most)).await;
 }
 
 /// Shared by all workers of a task.
