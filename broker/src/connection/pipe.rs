@@ -12,6 +12,8 @@ const READ: usize = 1024;
 const BUSY: usize = 64 * 1024;
 /// How often a stuck write looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(100);
+/// What a client may go on sending after the last word.
+const MOST_DROPPED: usize = 1024 * 1024;
 /// The time for a last word and for the closing of TLS.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -115,8 +117,22 @@ impl<S: ByteStream> Pipe<S> {
         out.clear();
     }
 
-    /// Closes TLS and TCP.
+    /// Closes TLS and TCP. What the client is still sending is read and dropped until it has closed, too: bytes that nobody
+    /// reads would reset the connection, and with it what the client was told last.
     pub(super) async fn close(&mut self) {
-        let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+        let _ = timeout(FAREWELL, async {
+            self.stream.shutdown().await?;
+            self.buffer = BytesMut::with_capacity(READ);
+            let mut dropped = 0;
+            while dropped < MOST_DROPPED {
+                self.buffer.clear();
+                match self.stream.read_buf(&mut self.buffer).await? {
+                    0 => break,
+                    read => dropped += read,
+                }
+            }
+            io::Result::Ok(())
+        })
+        .await;
     }
 }
