@@ -18,6 +18,7 @@ use crate::session::{InFlight, SessionHandle, Wake};
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(super) struct Established<S> {
     /// What is not said yet, if there is anything.
     held: Option<Box<Held>>,
     aliases: Aliases,
+    /// Packet ids of what was in flight when the client left and was not sent again yet, in order.
+    unsent: VecDeque<u16>,
     mail: Vec<Delivery>,
     registration: Registration,
     will: Option<(Arc<str>, bool)>,
@@ -106,6 +109,7 @@ impl<S: ByteStream> Established<S> {
             pipe,
             held: None,
             aliases: prepared.aliases,
+            unsent: VecDeque::new(),
             mail: Vec::new(),
             registration: prepared.registration,
             will: prepared.will,
@@ -132,7 +136,7 @@ impl<S: ByteStream> Established<S> {
             let more_packets = self.take_packets().await?;
             self.answer();
             self.release();
-            let more_mail = self.take_mail();
+            let more_mail = self.resend_unsent() || self.take_mail();
             self.write().await?;
             if more_packets || more_mail {
                 if let Some(end) = self.session.ended() {
@@ -221,9 +225,13 @@ impl<S: ByteStream> Established<S> {
                     self.pipe.consume(length);
                     self.out.pingresp();
                 }
-                Inbound::Puback { packet_id } | Inbound::Pubcomp { packet_id } => {
+                Inbound::Puback { packet_id } => {
                     self.pipe.consume(length);
                     self.acknowledged(packet_id);
+                }
+                Inbound::Pubcomp { packet_id } => {
+                    self.pipe.consume(length);
+                    self.completed(packet_id);
                 }
                 Inbound::Pubrec { packet_id, refused } => {
                     self.pipe.consume(length);
@@ -301,7 +309,7 @@ impl<S: ByteStream> Established<S> {
                     sent += 1;
                 } else {
                     too_large += 1;
-                    self.acknowledged(packet_id);
+                    self.done(packet_id);
                 }
             }
         }
@@ -316,24 +324,40 @@ impl<S: ByteStream> Established<S> {
 
     /// What was in flight when the client left is sent again first, with the packet ids of then.
     fn resend(&mut self) {
-        let now = Instant::now();
-        let mut dropped = Vec::new();
         for in_flight in self.session.in_flight() {
             let packet_id = in_flight.packet_id();
             self.packet_ids.take(packet_id);
             match in_flight {
-                InFlight::Publish { delivery, .. } => {
-                    let wanted = self.enforcement.may_receive(&delivery.message.topic)
-                        && self.out.publish(delivery, packet_id, true, now);
-                    if !wanted {
-                        dropped.push(packet_id);
-                    }
-                }
+                InFlight::Publish { .. } => self.unsent.push_back(packet_id),
                 InFlight::Release { .. } => self.out.pubrel(packet_id, 0),
             }
         }
-        for packet_id in dropped {
-            self.acknowledged(packet_id);
+    }
+
+    /// As far as the client's window goes, which may be smaller than it was. Nothing new is sent before. Returns whether there
+    /// is more to be sent now.
+    fn resend_unsent(&mut self) -> bool {
+        if self.unsent.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        loop {
+            let sent = self.session.in_flight().count().saturating_sub(self.unsent.len());
+            if self.unsent.is_empty() || sent >= self.session.window() {
+                self.unsent.shrink_to(self.unsent.len());
+                return false;
+            }
+            if self.out.len() >= WRITE_AT {
+                return true;
+            }
+            let Some(packet_id) = self.unsent.pop_front() else { continue };
+            let in_flight = self.session.in_flight().find(|in_flight| in_flight.packet_id() == packet_id);
+            let Some(InFlight::Publish { delivery, .. }) = in_flight else { continue };
+            let wanted = self.enforcement.may_receive(&delivery.message.topic)
+                && self.out.publish(delivery, packet_id, true, now);
+            if !wanted {
+                self.done(packet_id);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
     clippy::indexing_slicing,
     reason = "a panic here is the finding"
 )]
-use super::codec::{Aliases, Connect, Frame, Inbound, InboundPublish, Outbound, next_frame};
+use super::codec::{Aliases, Connect, Frame, Inbound, InboundPublish, LARGEST_CONNACK, Outbound, next_frame};
 use super::{Shared, greet};
 use crate::backend::{Counts, ProtocolVersion};
 use crate::config::{Config, Limits, Profile};
@@ -61,7 +61,7 @@ fn connect(frame: &Frame<'_>) {
                 will.topic.len() + will.payload.len() + carried
             });
             assert!(connect.client_id.len() + will <= frame.body.len());
-            assert!(connect.client_id.len() <= 128 && connect.maximum_packet_size >= 128);
+            assert!(connect.client_id.len() <= 128 && connect.maximum_packet_size >= LARGEST_CONNACK);
         }
         Err(refused) => assert!(!refused.message.is_empty()),
     }
@@ -85,10 +85,10 @@ fn inbound(frame: &Frame<'_>, packet: Inbound<'_>) {
         Inbound::Unsubscribe { packet_id, filters } => {
             assert!(packet_id > 0 && 2 * filters.len() <= size && !filters.is_empty());
         }
-        Inbound::Puback { packet_id } => acknowledged(packet_id, Outbound::puback),
-        Inbound::Pubrec { packet_id, .. } => acknowledged(packet_id, Outbound::pubrec),
-        Inbound::Pubrel { packet_id } => acknowledged(packet_id, Outbound::pubrel),
-        Inbound::Pubcomp { packet_id } => acknowledged(packet_id, Outbound::pubcomp),
+        Inbound::Puback { packet_id } => acknowledged(packet_id, 0x87, Outbound::puback),
+        Inbound::Pubrec { packet_id, .. } => acknowledged(packet_id, 0x87, Outbound::pubrec),
+        Inbound::Pubrel { packet_id } => acknowledged(packet_id, 0x92, Outbound::pubrel),
+        Inbound::Pubcomp { packet_id } => acknowledged(packet_id, 0x92, Outbound::pubcomp),
         Inbound::Pingreq | Inbound::Disconnect { .. } => {}
     }
 }
@@ -126,9 +126,9 @@ fn written_and_read(publish: &InboundPublish<'_>, version: ProtocolVersion) {
     sent(out.bytes(), version);
 }
 
-fn acknowledged(packet_id: u16, write: impl Fn(&mut Outbound, u16, u8)) {
+fn acknowledged(packet_id: u16, refusal: u8, write: impl Fn(&mut Outbound, u16, u8)) {
     for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
-        for code in [0, 0x92] {
+        for code in [0, refusal] {
             let mut out = Outbound::new(version, u32::MAX);
             write(&mut out, packet_id, code);
             let (frame, length) = next_frame(out.bytes(), 16).unwrap().unwrap();

@@ -9,6 +9,7 @@ use crate::config::Profile;
 use crate::message::{Message, PublishProperties, QoS};
 use crate::record::{Details, Event};
 use crate::services::{Api, Request, Reservation};
+use crate::session::Awaited;
 use crate::topic::Filter;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ValueAllocator;
@@ -222,6 +223,7 @@ impl<S: ByteStream> Established<S> {
         packet_id: u16,
         subscriptions: &[(String, SubscribeOptions)],
     ) -> Result<(), Ending> {
+        self.check_answer("a SUBSCRIBE", subscriptions.len())?;
         let mut codes = Vec::with_capacity(subscriptions.len());
         let mut granted = Vec::new();
         let too_many = subscriptions.len() > self.shared.limits.filters_per_subscribe;
@@ -300,6 +302,7 @@ impl<S: ByteStream> Established<S> {
     }
 
     pub(super) async fn unsubscribe(&mut self, packet_id: u16, filters: &[String]) -> Result<(), Ending> {
+        self.check_answer("an UNSUBSCRIBE", filters.len())?;
         let mut codes = Vec::with_capacity(filters.len());
         for text in filters {
             codes.push(match Filter::parse(text, self.shared.topics) {
@@ -316,11 +319,32 @@ impl<S: ByteStream> Established<S> {
         Ok(())
     }
 
-    /// PUBACK or PUBCOMP. One for nothing in flight is ignored: it may answer what was dropped meanwhile.
-    pub(super) fn acknowledged(&mut self, packet_id: u16) {
-        if self.answer_acknowledged(packet_id) {
-            return;
+    /// The answer to so many filters must not be larger than the client takes.
+    fn check_answer(&self, packet: &str, filters: usize) -> Result<(), Ending> {
+        if self.out.fits_codes(filters) {
+            return Ok(());
         }
+        let message =
+            format!("{packet} with {filters} filters: the answer is larger than its Maximum Packet Size");
+        Err(Ending::Violation(Violation::new(DisconnectReasonCode::PacketTooLarge, message)))
+    }
+
+    /// PUBACK. One for nothing that waits for it is ignored: it may answer what was dropped meanwhile.
+    pub(super) fn acknowledged(&mut self, packet_id: u16) {
+        if !self.answer_acknowledged(packet_id) && self.session.awaits(packet_id, Awaited::Puback) {
+            self.done(packet_id);
+        }
+    }
+
+    /// PUBCOMP.
+    pub(super) fn completed(&mut self, packet_id: u16) {
+        if self.session.awaits(packet_id, Awaited::Pubcomp) {
+            self.done(packet_id);
+        }
+    }
+
+    /// A message in flight is done.
+    pub(super) fn done(&mut self, packet_id: u16) {
         if self.session.acknowledged(packet_id) {
             self.packet_ids.free(packet_id);
         }
@@ -329,7 +353,9 @@ impl<S: ByteStream> Established<S> {
     /// PUBREC.
     pub(super) fn received(&mut self, packet_id: u16, refused: bool) {
         if refused {
-            self.acknowledged(packet_id);
+            if self.session.awaits(packet_id, Awaited::Pubrec) {
+                self.done(packet_id);
+            }
         } else if self.session.received(packet_id) {
             self.confirm(|out| out.pubrel(packet_id, 0));
         } else {

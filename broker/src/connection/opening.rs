@@ -145,6 +145,7 @@ impl<'a> Opening<'a> {
         let requested = u64::from(self.connect.session_expiry);
         let in_force = opened.session_expiry.as_secs();
         let aliases = self.shared.limits.topic_aliases;
+        out.use_aliases(self.connect.topic_alias_maximum.min(aliases));
         out.connack(
             opened.session_present,
             &ConnackProperties {

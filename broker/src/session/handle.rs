@@ -2,7 +2,7 @@
 use super::durable::{
     NotStored, Owed, Progress, Recording, Sequence, StoredInFlight, Ticket, encode_subscription,
 };
-use super::{Held, InFlight, Kept, RetainedScan, Session};
+use super::{Awaited, Held, InFlight, Kept, RetainedScan, Session};
 use crate::backend::{
     Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
     SubscribeOptions, Subscribed, Will,
@@ -354,6 +354,12 @@ impl SessionHandle {
         });
     }
 
+    /// How many messages of QoS 1 and 2 the client takes before it has acknowledged one. More may be in flight of a session
+    /// that was resumed by a client that takes fewer than before.
+    pub fn window(&self) -> usize {
+        usize::from(self.held.window)
+    }
+
     /// How many more QoS 1 and 2 messages may be in flight.
     fn room(&self) -> usize {
         usize::from(self.held.window).saturating_sub(self.kept.in_flight.len() + self.set_aside)
@@ -420,6 +426,13 @@ impl SessionHandle {
             });
         }
         true
+    }
+
+    /// Is this what the client has to send next for a message in flight with this packet id? Anything else does not
+    /// acknowledge it.
+    pub fn awaits(&self, packet_id: u16, packet: Awaited) -> bool {
+        let sent = self.kept.in_flight.iter().find(|sent| sent.packet_id() == packet_id);
+        sent.is_some_and(|sent| sent.awaited() == packet)
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.

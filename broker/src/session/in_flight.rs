@@ -1,5 +1,5 @@
 //! QoS 1 and 2 messages that were sent and not yet acknowledged in full.
-use crate::message::Delivery;
+use crate::message::{Delivery, QoS};
 
 /// One message in flight towards the client.
 #[derive(Debug, Clone)]
@@ -18,7 +18,27 @@ pub enum InFlight {
     },
 }
 
+/// What the client has to send next for a message in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// PUBACK, of QoS 1.
+    Puback,
+    /// PUBREC, of QoS 2.
+    Pubrec,
+    /// PUBCOMP, after PUBREL.
+    Pubcomp,
+}
+
 impl InFlight {
+    /// What must come next.
+    pub fn awaited(&self) -> Awaited {
+        match self {
+            Self::Publish { delivery, .. } if delivery.qos == QoS::ExactlyOnce => Awaited::Pubrec,
+            Self::Publish { .. } => Awaited::Puback,
+            Self::Release { .. } => Awaited::Pubcomp,
+        }
+    }
+
     /// Its packet id.
     pub fn packet_id(&self) -> u16 {
         match self {

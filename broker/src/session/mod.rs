@@ -10,7 +10,7 @@ mod stored_queue;
 
 pub(crate) use handle::HeldBy;
 pub use handle::{SessionHandle, Wake};
-pub use in_flight::InFlight;
+pub use in_flight::{Awaited, InFlight};
 pub(crate) use mailbox::{Bounds, Evicted, Pushed, charge};
 pub(crate) use stored_queue::StoredQueue;
 

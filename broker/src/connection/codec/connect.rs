@@ -1,5 +1,6 @@
 //! CONNECT: what a client asks for, or what it is told instead (OASIS MQTT 5.0 section 3.1, 3.1.1 section
 //! 3.1).
+use super::outbound::{ASSIGNED_CLIENT_ID, LARGEST_CONNACK, SHORTEST_CONNACK};
 use super::properties::{self, Carried};
 use super::reader::Reader;
 use super::{Violation, frame::Frame};
@@ -11,8 +12,6 @@ use std::time::Duration;
 
 /// Longest client id in bytes (`spec/mqtt-behaviour.md` section 2).
 const MAX_CLIENT_ID: usize = 128;
-/// The smallest Maximum Packet Size that a client may ask for (same place).
-const MIN_PACKET_SIZE: u32 = 128;
 
 /// A CONNECT that can be answered. User name and password are not kept: the certificate says who it is
 /// (`spec/mqtt-behaviour.md` section 3).
@@ -30,6 +29,8 @@ pub(crate) struct Connect {
     pub receive_maximum: u16,
     /// The largest packet that the client takes.
     pub maximum_packet_size: u32,
+    /// Topic aliases that the client takes.
+    pub topic_alias_maximum: u16,
 }
 
 /// The will of a CONNECT.
@@ -86,7 +87,12 @@ impl Connect {
     pub(crate) fn parse(frame: &Frame<'_>) -> Result<Self, ConnectRefused> {
         let mut reader = Reader::new(frame.body);
         let version = version(&mut reader)?;
-        match Self::parse_rest(version, reader) {
+        let padded = version == ProtocolVersion::V5 && frame.padded;
+        let read = match padded {
+            true => Err(Violation::malformed("a remaining length that is longer than need be")),
+            false => Self::parse_rest(version, reader),
+        };
+        match read {
             Ok(connect) => connect.check(),
             Err(violation) => Err(ConnectRefused {
                 answer: Some((version, connack(violation.code))),
@@ -109,6 +115,7 @@ impl Connect {
             session_expiry: 0,
             receive_maximum: u16::MAX,
             maximum_packet_size: u32::MAX,
+            topic_alias_maximum: 0,
         };
         if v5 {
             connect.take_properties(properties::read(&mut reader, CONNECT_PROPERTIES)?)?;
@@ -145,6 +152,7 @@ impl Connect {
                 Property::SessionExpiryInterval(p) => self.session_expiry = p.val(),
                 Property::ReceiveMaximum(p) => self.receive_maximum = p.val(),
                 Property::MaximumPacketSize(p) => self.maximum_packet_size = p.val(),
+                Property::TopicAliasMaximum(p) => self.topic_alias_maximum = p.val(),
                 Property::AuthenticationMethod(_) => {
                     return Err(Violation::new(NO_AUTH, "enhanced authentication"));
                 }
@@ -174,12 +182,18 @@ impl Connect {
             let message = "an empty client id needs Clean Session in MQTT 3.1.1".to_owned();
             return refused(ConnackCode::BAD_CLIENT_ID, message);
         }
-        if self.maximum_packet_size < MIN_PACKET_SIZE {
+        let needed = match id.is_empty() {
+            true => LARGEST_CONNACK + ASSIGNED_CLIENT_ID,
+            false => LARGEST_CONNACK,
+        };
+        if self.maximum_packet_size < needed {
             let message = format!(
-                "the client takes packets of {} bytes only; at least {MIN_PACKET_SIZE} are needed",
+                "the client takes packets of {} bytes only; CONNACK alone may need {needed}",
                 self.maximum_packet_size
             );
-            return refused(ConnackCode::TOO_LARGE, message);
+            let answer = (self.maximum_packet_size >= SHORTEST_CONNACK)
+                .then_some((self.version, ConnackCode::TOO_LARGE));
+            return Err(ConnectRefused { answer, message });
         }
         Ok(self)
     }
@@ -298,7 +312,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn packet(body: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x10, body.len() as u8 | 0x80, (body.len() >> 7) as u8];
+        let mut packet = match body.len() {
+            length @ ..0x80 => vec![0x10, length as u8],
+            length => vec![0x10, length as u8 | 0x80, (length >> 7) as u8],
+        };
         packet.extend_from_slice(body);
         packet
     }
@@ -371,6 +388,18 @@ mod tests {
     fn enhanced_authentication_is_refused_by_its_name() {
         let code = answer(v5(0b10, b"\x04\x15\0\x01x\0\x01a")).1.v5;
         assert_eq!(code, ConnectReasonCode::BadAuthenticationMethod);
+    }
+
+    #[test]
+    fn a_client_that_takes_no_connack_is_refused_and_told_so_if_it_takes_that() {
+        let connect = |size: u8, client_id: &[u8]| {
+            v5(0b10, &[&[5, 0x27, 0, 0, 0, size][..], &[0, client_id.len() as u8], client_id].concat())
+        };
+        assert!(connect(34, b"a").is_ok() && connect(73, b"").is_ok());
+        for (size, client_id) in [(33, &b"a"[..]), (72, b""), (5, b"a")] {
+            assert_eq!(answer(connect(size, client_id)).1, ConnackCode::TOO_LARGE, "{size}");
+        }
+        assert_eq!(connect(4, b"a").unwrap_err().answer, None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) struct Frame<'a> {
     pub flags: u8,
     /// What follows the remaining length.
     pub body: &'a [u8],
+    /// The remaining length took more bytes than it needs, which MQTT 5 does not allow.
+    pub padded: bool,
 }
 
 /// Takes the first packet of the buffer: the packet and its length in bytes. `None`: it is not complete yet.
@@ -26,7 +28,8 @@ pub(crate) fn next_frame(buffer: &[u8], limit: u32) -> Result<Option<(Frame<'_>,
         let message = format!("a packet has {total} bytes, the limit is {limit}");
         return Err(Violation::new(DisconnectReasonCode::PacketTooLarge, message));
     }
-    Ok(buffer.get(1 + digits..total).map(|body| (Frame { kind, flags, body }, total)))
+    let padded = digits > 1 && rest.get(digits - 1) == Some(&0);
+    Ok(buffer.get(1 + digits..total).map(|body| (Frame { kind, flags, body, padded }, total)))
 }
 
 fn kind(first: u8) -> Result<PacketType, Violation> {
@@ -117,6 +120,14 @@ mod tests {
         ] {
             assert_eq!(code(&[first]), expected, "{first:#x}");
         }
+    }
+
+    #[test]
+    fn a_length_in_more_bytes_than_it_needs_is_noticed() {
+        let padded = |bytes| next_frame(bytes, 1000).unwrap().unwrap().0.padded;
+        assert!(padded(&[0xc0, 0x80, 0x00]));
+        assert!(!padded(&[0xc0, 0x00]));
+        assert!(!padded(&[&[0x30, 0x80, 0x01][..], &[0; 128]].concat()));
     }
 
     #[test]

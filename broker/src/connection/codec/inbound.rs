@@ -106,14 +106,16 @@ impl Aliases {
             };
         };
         let invalid = || {
-            let message = format!("the topic alias {alias} is not set or not within 1 to {}", self.maximum);
+            let message = format!("the topic alias {alias} is not within 1 to {}", self.maximum);
             Violation::new(DisconnectReasonCode::TopicAliasInvalid, message)
         };
         let index =
             usize::from(alias).checked_sub(1).filter(|_| alias <= self.maximum).ok_or_else(invalid)?;
         if topic.is_empty() {
             let known = self.topics.get(index).cloned().flatten();
-            return known.map(PublishTopic::Aliased).ok_or_else(invalid);
+            return known.map(PublishTopic::Aliased).ok_or_else(|| {
+                Violation::protocol(format!("a PUBLISH with the topic alias {alias}, which is not set"))
+            });
         }
         let topic: Arc<str> = topic.into();
         if self.topics.len() <= index {
@@ -135,18 +137,21 @@ impl<'a> Inbound<'a> {
     ) -> Result<Self, Violation> {
         let mut reader = Reader::new(frame.body);
         let v5 = version == ProtocolVersion::V5;
+        if v5 && frame.padded {
+            return Err(Violation::malformed("a remaining length that is longer than need be"));
+        }
         match frame.kind {
             PacketType::Publish => publish(frame.flags, reader, v5, aliases).map(Self::Publish),
             PacketType::Puback => {
-                acknowledgement(reader, v5).map(|(packet_id, _)| Self::Puback { packet_id })
+                acknowledgement(reader, v5, RECEIVED).map(|(packet_id, _)| Self::Puback { packet_id })
             }
-            PacketType::Pubrec => acknowledgement(reader, v5)
+            PacketType::Pubrec => acknowledgement(reader, v5, RECEIVED)
                 .map(|(packet_id, code)| Self::Pubrec { packet_id, refused: code >= 0x80 }),
             PacketType::Pubrel => {
-                acknowledgement(reader, v5).map(|(packet_id, _)| Self::Pubrel { packet_id })
+                acknowledgement(reader, v5, RELEASED).map(|(packet_id, _)| Self::Pubrel { packet_id })
             }
             PacketType::Pubcomp => {
-                acknowledgement(reader, v5).map(|(packet_id, _)| Self::Pubcomp { packet_id })
+                acknowledgement(reader, v5, RELEASED).map(|(packet_id, _)| Self::Pubcomp { packet_id })
             }
             PacketType::Subscribe => subscribe(reader, v5),
             PacketType::Unsubscribe => unsubscribe(reader, v5),
@@ -199,13 +204,29 @@ const PUBLISH_PROPERTIES: &[PropertyId] = &[
     PropertyId::ContentType,
 ];
 
+/// Reason codes of PUBACK and PUBREC.
+const RECEIVED: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+/// Reason codes of PUBREL and PUBCOMP.
+const RELEASED: &[u8] = &[0x00, 0x92];
+/// Reason codes of DISCONNECT that a client may send.
+const GOODBYES: &[u8] = &[0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+
+fn reason_code(reader: &mut Reader<'_>, packet: &str, known: &[u8]) -> Result<u8, Violation> {
+    match reader.byte()? {
+        code if known.contains(&code) => Ok(code),
+        code => Err(Violation::malformed(format!(
+            "{packet} with the reason code {code:#04x}, which it cannot have"
+        ))),
+    }
+}
+
 /// Packet identifier and reason code of PUBACK, PUBREC, PUBREL, PUBCOMP.
-fn acknowledgement(mut reader: Reader<'_>, v5: bool) -> Result<(u16, u8), Violation> {
+fn acknowledgement(mut reader: Reader<'_>, v5: bool, codes: &[u8]) -> Result<(u16, u8), Violation> {
     let packet_id = reader.packet_id()?;
     if !v5 || reader.is_empty() {
         return reader.end().map(|()| (packet_id, 0));
     }
-    let code = reader.byte()?;
+    let code = reason_code(&mut reader, "an acknowledgement", codes)?;
     if !reader.is_empty() {
         properties::read(&mut reader, &[PropertyId::ReasonString, PropertyId::UserProperty])?;
     }
@@ -275,10 +296,7 @@ fn unsubscribe(mut reader: Reader<'_>, v5: bool) -> Result<Inbound<'_>, Violatio
 }
 
 fn disconnect(reader: &mut Reader<'_>) -> Result<Inbound<'static>, Violation> {
-    let code = reader.byte()?;
-    if code != 0 && code != 0x04 && code < 0x80 {
-        return Err(Violation::malformed(format!("a DISCONNECT with the unknown reason code {code:#04x}")));
-    }
+    let code = reason_code(reader, "a DISCONNECT", GOODBYES)?;
     let mut session_expiry = None;
     if !reader.is_empty() {
         let allowed = [PropertyId::SessionExpiryInterval, PropertyId::ReasonString, PropertyId::UserProperty];
@@ -337,10 +355,13 @@ mod tests {
                 other => Err(other.unwrap_err().code),
             }
         };
-        assert_eq!(topic(b"\x30\x06\0\0\x03\x23\0\x02"), Err(DisconnectReasonCode::TopicAliasInvalid));
+        assert_eq!(topic(b"\x30\x06\0\0\x03\x23\0\x02"), Err(DisconnectReasonCode::ProtocolError));
         assert_eq!(topic(b"\x30\x07\0\x01t\x03\x23\0\x02").as_deref(), Ok("t"));
         assert_eq!(topic(b"\x30\x06\0\0\x03\x23\0\x02").as_deref(), Ok("t"));
-        assert_eq!(topic(b"\x30\x07\0\x01t\x03\x23\0\x03"), Err(DisconnectReasonCode::TopicAliasInvalid));
+        for alias in [0, 3] {
+            let packet = [&b"\x30\x07\0\x01t\x03\x23\0"[..], &[alias]].concat();
+            assert_eq!(topic(&packet), Err(DisconnectReasonCode::TopicAliasInvalid), "{alias}");
+        }
         assert_eq!(topic(b"\x30\x03\0\0\0"), Err(DisconnectReasonCode::ProtocolError));
     }
 
@@ -371,7 +392,16 @@ mod tests {
             (b"\x30\x05\0\x05abc", V311, MalformedPacket),         // too short
             (b"\x30\x03\0\x01\xff", V311, MalformedPacket),        // not UTF-8
             (b"\x30\x03\0\x01\0", V311, MalformedPacket),          // U+0000
-            (b"\x30\x06\0\x01t\x02\x0b\x01", V5, ProtocolError),   // Subscription Identifier from a client
+            (b"\x30\x06\0\x01t\x02\x0b\x01", V5, MalformedPacket), // Subscription Identifier from a client
+            (b"\x30\x09\0\x01t\x05\x11\0\0\0\x01", V5, MalformedPacket), // a property of CONNECT
+            (b"\x30\x08\0\x01t\x04\x03\0\x01\0", V5, MalformedPacket), // U+0000 in a property
+            (b"\x30\x05\0\x01t\x80\0", V5, MalformedPacket),       // properties' length in two bytes
+            (b"\x82\x0a\0\x07\x03\x0b\x85\0\0\x01a\0", V5, MalformedPacket), // identifier in two bytes
+            (b"\x82\x09\0\x07\x02\x0b\0\0\x01a\0", V5, ProtocolError), // Subscription Identifier 0
+            (b"\xc0\x80\0", V5, MalformedPacket),                  // remaining length in two bytes
+            (b"\x40\x03\0\x07\x92", V5, MalformedPacket),          // a reason code of PUBCOMP
+            (b"\x70\x03\0\x07\x10", V5, MalformedPacket),          // a reason code of PUBACK
+            (b"\xe0\x01\x8b", V5, MalformedPacket),                // a reason code of servers
             (b"\xe0\x01\x04", V311, MalformedPacket),
             (b"\xe0\x01\x05", V5, MalformedPacket),
         ] {

@@ -6,12 +6,15 @@ mod connect;
 mod frame;
 mod inbound;
 mod outbound;
+mod outbound_aliases;
 mod properties;
 mod reader;
 
 pub(crate) use connect::{ConnackCode, Connect, ConnectRefused, WillRequest};
 pub(crate) use frame::{Frame, next_frame};
 pub(crate) use inbound::{Aliases, Inbound, InboundPublish};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use outbound::LARGEST_CONNACK;
 pub(crate) use outbound::{ConnackProperties, Outbound};
 
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;

@@ -1,4 +1,5 @@
 //! What the broker sends, written into one buffer (OASIS MQTT 5.0 section 3).
+use super::outbound_aliases::{Alias, OutboundAliases};
 use crate::backend::ProtocolVersion;
 use crate::message::{Delivery, PublishProperties, QoS};
 use mqtt_protocol_core::mqtt::packet::{
@@ -9,6 +10,16 @@ use mqtt_protocol_core::mqtt::packet::{
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode};
 use tokio::time::Instant;
 
+/// Bytes of the largest CONNACK that lets a client in. None of its properties may be left out.
+pub(crate) const LARGEST_CONNACK: u32 = 34;
+/// What an assigned client id, a UUID, adds to it.
+pub(super) const ASSIGNED_CLIENT_ID: u32 = 3 + 36;
+/// Bytes of a CONNACK with nothing but its reason code.
+pub(super) const SHORTEST_CONNACK: u32 = 5;
+
+/// Bytes of the property Topic Alias.
+const ALIAS: usize = 3;
+
 /// The packets of one wake-up, in order, for one client.
 #[derive(Debug)]
 pub(crate) struct Outbound {
@@ -16,6 +27,7 @@ pub(crate) struct Outbound {
     version: ProtocolVersion,
     /// The largest packet that the client takes.
     maximum_packet_size: usize,
+    aliases: OutboundAliases,
 }
 
 /// What CONNACK tells an MQTT 5 client.
@@ -39,12 +51,22 @@ impl Outbound {
 
     pub(crate) fn new(version: ProtocolVersion, maximum_packet_size: u32) -> Self {
         let maximum_packet_size = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX);
-        Self { buffer: Vec::new(), version, maximum_packet_size }
+        Self { buffer: Vec::new(), version, maximum_packet_size, aliases: OutboundAliases::default() }
     }
 
-    /// An empty one for the same client.
+    /// From now on topics are written with so many aliases.
+    pub(crate) fn use_aliases(&mut self, maximum: u16) {
+        self.aliases = OutboundAliases::new(maximum);
+    }
+
+    /// An empty one for the same client, for what is sent later: without aliases, as those may be set meanwhile.
     pub(crate) fn like(&self) -> Self {
-        Self { buffer: Vec::new(), version: self.version, maximum_packet_size: self.maximum_packet_size }
+        Self {
+            buffer: Vec::new(),
+            version: self.version,
+            maximum_packet_size: self.maximum_packet_size,
+            aliases: OutboundAliases::default(),
+        }
     }
     /// Appends the first bytes of another one, which loses them.
     pub(crate) fn take_from(&mut self, other: &mut Self, bytes: usize) {
@@ -139,6 +161,14 @@ impl Outbound {
         }
     }
 
+    /// Does the client take a SUBACK or UNSUBACK with so many codes?
+    pub(crate) fn fits_codes(&self, count: usize) -> bool {
+        self.version == ProtocolVersion::V311 || {
+            let remaining = 3 + count;
+            1 + variable_length(remaining) + remaining <= self.maximum_packet_size
+        }
+    }
+
     /// SUBACK with one code per filter, in the codes of the client's version.
     pub(crate) fn suback(&mut self, packet_id: u16, codes: &[u8]) {
         self.codes(0x90, packet_id, codes);
@@ -167,29 +197,44 @@ impl Outbound {
         let with_id = delivery.qos != QoS::AtMostOnce;
         let v5 = self.version == ProtocolVersion::V5;
         let expiry = message.expires_at.and_then(|_| message.seconds_left(now)).filter(|_| v5);
-        let properties = if v5 { carried_length(delivery, expiry) } else { 0 };
-        let remaining = 2
-            + message.topic.len()
-            + if with_id { 2 } else { 0 }
-            + if v5 { variable_length(properties) + properties } else { 0 }
-            + message.payload.len();
-        if 1 + variable_length(remaining) + remaining > self.maximum_packet_size {
+        let carried = if v5 { carried_length(delivery, expiry) } else { 0 };
+        let others = 2 * usize::from(with_id) + message.payload.len();
+        let lengths = |alias| {
+            let topic = if let Alias::Known(_) = alias { 0 } else { message.topic.len() };
+            let properties = if alias == Alias::None { carried } else { ALIAS + carried };
+            let block = if v5 { variable_length(properties) + properties } else { 0 };
+            (properties, 2 + topic + block + others)
+        };
+        let fits = |remaining| 1 + variable_length(remaining) + remaining <= self.maximum_packet_size;
+        let mut alias = self.aliases.find(&message.topic);
+        if !fits(lengths(alias).1) {
+            alias = Alias::None;
+        }
+        let (properties, remaining) = lengths(alias);
+        if !fits(remaining) {
             return false;
         }
         let first = 0x30 | u8::from(dup) << 3 | (delivery.qos as u8) << 1 | u8::from(delivery.retain);
         self.buffer.reserve(5 + remaining);
         self.head(first, remaining);
-        self.binary(message.topic.as_bytes());
+        self.binary(if let Alias::Known(_) = alias { b"" } else { message.topic.as_bytes() });
         if with_id {
             self.buffer.extend_from_slice(&packet_id.to_be_bytes());
         }
         if v5 {
             self.variable(properties);
-            if properties > 0 {
+            if let Alias::New(alias) | Alias::Known(alias) = alias {
+                self.buffer.push(0x23);
+                self.buffer.extend_from_slice(&alias.to_be_bytes());
+            }
+            if carried > 0 {
                 self.carried(delivery, expiry);
             }
         }
         self.buffer.extend_from_slice(&message.payload);
+        if let Alias::New(_) = alias {
+            self.aliases.told(&message.topic);
+        }
         true
     }
 
@@ -323,5 +368,41 @@ const fn variable_length(value: usize) -> usize {
         0x80..=0x3fff => 2,
         0x4000..=0x1f_ffff => 3,
         _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_connack_is_as_large_as_is_said() {
+        let length = |assigned_client_id| {
+            let mut out = Outbound::new(ProtocolVersion::V5, u32::MAX);
+            let properties = ConnackProperties {
+                receive_maximum: u16::MAX,
+                maximum_packet_size: u32::MAX,
+                topic_alias_maximum: u16::MAX,
+                session_expiry: Some(u32::MAX),
+                keep_alive: Some(u16::MAX),
+                assigned_client_id,
+                at_most_qos_1: true,
+            };
+            out.connack(false, &properties);
+            out.len()
+        };
+        assert_eq!(length(None), LARGEST_CONNACK as usize);
+        let id = uuid::Uuid::nil().to_string();
+        assert_eq!(length(Some(id.as_str())), (LARGEST_CONNACK + ASSIGNED_CLIENT_ID) as usize);
+        let mut out = Outbound::new(ProtocolVersion::V5, u32::MAX);
+        out.connack_refused(super::super::ConnackCode::TOO_LARGE, None);
+        assert_eq!(out.len(), SHORTEST_CONNACK as usize);
+    }
+
+    #[test]
+    fn an_answer_fits_or_it_does_not() {
+        let out = Outbound::new(ProtocolVersion::V5, 10);
+        assert!(out.fits_codes(5) && !out.fits_codes(6));
+        assert!(Outbound::new(ProtocolVersion::V311, u32::MAX).fits_codes(100_000));
     }
 }

@@ -4,7 +4,7 @@ use super::reader::Reader;
 use crate::message::PublishProperties;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
-use mqtt_protocol_core::mqtt::result_code::MqttError;
+use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 use std::time::Duration;
 
 /// Reads a property block. Only `allowed` properties may occur, and User Property alone more than once.
@@ -13,14 +13,12 @@ pub(super) fn read(reader: &mut Reader<'_>, allowed: &[PropertyId]) -> Result<Ve
     let mut block = reader.take(usize::try_from(length).unwrap_or(usize::MAX))?;
     let mut properties: Vec<Property> = Vec::new();
     while !block.is_empty() {
-        let (property, used) = Property::parse(block).map_err(|error| match error {
-            MqttError::ProtocolError => Violation::protocol("a property with a value that is not allowed"),
-            _ => Violation::malformed("a property that cannot be read"),
-        })?;
+        let (property, used) = Property::parse(block).map_err(|error| unreadable(block, error))?;
+        check_encoding(&property, used)?;
         block = block.get(used..).unwrap_or_default();
         let id = property.id();
         if !allowed.contains(&id) {
-            return Err(Violation::protocol(format!(
+            return Err(Violation::malformed(format!(
                 "the property {} in a packet where it does not belong",
                 id.as_str()
             )));
@@ -31,6 +29,36 @@ pub(super) fn read(reader: &mut Reader<'_>, allowed: &[PropertyId]) -> Result<Ve
         properties.push(property);
     }
     Ok(properties)
+}
+
+fn unreadable(block: &[u8], error: MqttError) -> Violation {
+    match (block.first(), error) {
+        (Some(&id), MqttError::ProtocolError) if id == PropertyId::TopicAlias.as_u8() => {
+            Violation::new(DisconnectReasonCode::TopicAliasInvalid, "the topic alias 0")
+        }
+        (_, MqttError::ProtocolError) => Violation::protocol("a property with a value that is not allowed"),
+        _ => Violation::malformed("a property that cannot be read"),
+    }
+}
+
+/// What `mqtt-protocol-core` lets pass: U+0000 in a string, and an integer in more bytes than it needs.
+fn check_encoding(property: &Property, used: usize) -> Result<(), Violation> {
+    let has_nul = match property {
+        Property::ContentType(p) => p.val().contains('\0'),
+        Property::ResponseTopic(p) => p.val().contains('\0'),
+        Property::AuthenticationMethod(p) => p.val().contains('\0'),
+        Property::ReasonString(p) => p.val().contains('\0'),
+        Property::UserProperty(p) => p.key().contains('\0') || p.val().contains('\0'),
+        // The others are not strings, or only servers may send them.
+        _ => false,
+    };
+    if has_nul {
+        return Err(Violation::malformed("a property that contains U+0000"));
+    }
+    if used > property.size() {
+        return Err(Violation::malformed("a variable byte integer that is longer than need be"));
+    }
+    Ok(())
 }
 
 /// What a PUBLISH or a will carries to its receivers.

@@ -61,12 +61,15 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// A variable byte integer.
+    /// A variable byte integer, in as few bytes as it needs.
     pub(super) fn variable(&mut self) -> Result<u32, Violation> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
             value |= u32::from(byte & 0x7f) << shift;
+            if byte == 0 && shift > 0 {
+                return Err(Violation::malformed("a variable byte integer that is longer than need be"));
+            }
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
