@@ -1,16 +1,18 @@
 //! One TLS handshake, and what to say about one that fails.
 use super::leaf;
+use super::together::Together;
 use jitp_provisioner::ReasonCode;
 use jitp_provisioner::certs::Certificate;
 use rustls::{CertificateError, Error, InvalidMessage};
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 /// The encrypted stream of a device.
-pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub(crate) type TlsStream = tokio_rustls::server::TlsStream<Together<TcpStream>>;
 
 /// What the handshake told about the other side. On a resumed session the certificates are those of the
 /// session.
@@ -40,8 +42,9 @@ pub(crate) async fn handshake(
     acceptor: &TlsAcceptor,
     socket: TcpStream,
 ) -> Result<(TlsStream, Peer), HandshakeFailure> {
-    match acceptor.accept(socket).await {
-        Ok(stream) => {
+    match acceptor.accept(Together::new(socket)).into_fallible().await {
+        Ok(mut stream) => {
+            stream.get_mut().0.begun();
             let (_, session) = stream.get_ref();
             let chain = session.peer_certificates().unwrap_or_default();
             let leaf = chain.first().ok_or(Error::NoCertificatesPresented).and_then(leaf::parse);
@@ -52,7 +55,11 @@ pub(crate) async fn handshake(
             };
             Ok((stream, peer))
         }
-        Err(error) => Err(io_failure(&error)),
+        Err((error, mut socket)) => {
+            // The alert that tells the client why. It may be gone already.
+            let _ = socket.shutdown().await;
+            Err(io_failure(&error))
+        }
     }
 }
 

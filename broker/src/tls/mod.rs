@@ -4,6 +4,7 @@ mod client_certificate;
 mod handshake;
 mod leaf;
 mod public_key_info;
+mod together;
 
 pub(crate) use handshake::{HandshakeFailure, Peer, TlsStream, handshake};
 
