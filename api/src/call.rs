@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
-use jitp_provisioner::{Provisioner, Publication, Registry};
+use jitp_provisioner::{AuditedCall, Provisioner, Publication, Registry};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,7 @@ use crate::text::Text;
 /// A verified request of one operation. Inputs are taken by name and decoded by type; every error names its member.
 pub(crate) struct Call {
     shared: Arc<Shared>,
+    provisioner: Provisioner,
     operation: &'static str,
     /// That the caller signed for.
     region: String,
@@ -44,6 +45,7 @@ impl Call {
             labels.push((*name, text));
         }
         Ok(Self {
+            provisioner: shared.provisioner.clone(),
             shared,
             operation: found.route.operation,
             region,
@@ -55,6 +57,10 @@ impl Call {
         })
     }
 
+    /// The same with what it commits on behalf of an audited call.
+    pub fn audited_as(self, audited: &Arc<AuditedCall>) -> Self {
+        Self { provisioner: self.provisioner.on_behalf_of(audited), ..self }
+    }
     /// The operation's name.
     pub fn operation(&self) -> &'static str {
         self.operation
@@ -65,11 +71,11 @@ impl Call {
     }
     /// The provisioner.
     pub fn provisioner(&self) -> &Provisioner {
-        &self.shared.provisioner
+        &self.provisioner
     }
     /// The registry.
     pub fn registry(&self) -> &Registry {
-        self.shared.provisioner.registry()
+        self.provisioner.registry()
     }
 
     /// The region that the caller signed for, and reads ARNs of.

@@ -14,13 +14,12 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use jitp_provisioner::Provisioner;
 use jitp_provisioner::archive::Seed;
+use jitp_provisioner::{AuditedCall, Provisioner};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-use crate::audited::Audited;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::in_flight::{InFlight, Place};
@@ -29,7 +28,7 @@ use crate::limits::Limits;
 use crate::operations::ROUTES;
 use crate::reply::Reply;
 use crate::route::{Match, Route, Routes};
-use crate::{health, reports, signature};
+use crate::{audited, health, reports, signature};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -198,41 +197,39 @@ struct Change {
 }
 
 impl Change {
-    /// Runs it and enters it into the audit log; answers after that entry is durable.
+    /// Runs it, with its record in the audit log; answers after that is durable.
     async fn run_audited(self) -> Result<Reply, ApiError> {
-        let (source, request_id) = match &self.origin {
-            Some(origin) => (Some(origin.source), origin.request_id.as_str()),
-            None => (None, ""),
-        };
-        let mut audited = Audited::begin(&self.key, self.route.operation, source, request_id);
-        if let Ok(call) = &self.call {
-            audited.read_call(call);
-        }
-        let result = self.run().await;
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let entered = self.shared.provisioner.audit().enter(audited.end(&result, micros)).await;
-        match (entered, result) {
+        let Self { shared, route, key, origin, permitted, call, started, _place } = self;
+        let record = audited::record(&key, route.operation, origin.as_ref(), call.as_ref().ok());
+        let audited = AuditedCall::begin(shared.provisioner.audit(), record, started);
+        let call = call.map(|call| call.audited_as(&audited));
+        let result = run_changing(route, permitted, call).await;
+        match (audited.end(result.as_ref().err().map(ApiError::exception)).await, result) {
             (Err(error), Ok(_)) => {
-                tracing::error!(%error, operation = self.route.operation, "a call was done but could not be audited");
+                tracing::error!(%error, operation = route.operation, "a call was done but could not be audited");
                 Err(error.into())
             }
             (Err(error), Err(failure)) => {
-                tracing::warn!(%error, operation = self.route.operation, "a refused call could not be audited");
+                tracing::warn!(%error, operation = route.operation, "a refused call could not be audited");
                 Err(failure)
             }
             (Ok(()), result) => result,
         }
     }
+}
 
-    async fn run(&self) -> Result<Reply, ApiError> {
-        self.permitted.clone()?;
-        let call = self.call.as_ref().map_err(ApiError::clone)?;
-        match AssertUnwindSafe((self.route.run)(call)).catch_unwind().await {
-            Ok(result) => result.map_err(|error| error.for_region(call.region())),
-            Err(_) => {
-                tracing::error!(operation = self.route.operation, "an operation of the API panicked");
-                Err(ApiError::internal())
-            }
+async fn run_changing(
+    route: &Route,
+    permitted: Result<(), ApiError>,
+    call: Result<Call, ApiError>,
+) -> Result<Reply, ApiError> {
+    permitted?;
+    let call = call?;
+    match AssertUnwindSafe((route.run)(&call)).catch_unwind().await {
+        Ok(result) => result.map_err(|error| error.for_region(call.region())),
+        Err(_) => {
+            tracing::error!(operation = route.operation, "an operation of the API panicked");
+            Err(ApiError::internal())
         }
     }
 }

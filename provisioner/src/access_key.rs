@@ -179,6 +179,7 @@ async fn create(tx: &mut Tx, role: Role, description: &str) -> Result<AccessKeyR
         created_at: tx.now(),
     };
     tx.put(&record)?;
+    tx.made("accessKeyId", &record.id);
     Ok(record)
 }
 

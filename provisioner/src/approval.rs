@@ -161,6 +161,9 @@ async fn run(
         json_path: None,
         duration_micros: 0,
     };
+    if let Some(thing) = &thing {
+        tx.made("thingName", thing);
+    }
     *ticket = Some(inner.attempts.enter(tx, attempt)?);
     Ok(Decided { certificate, thing })
 }

@@ -1,8 +1,13 @@
 //! The audit log: every call of the API that changes something, or tried to. Durable and bounded.
+//!
+//! The record of a call that changes something is part of the commit that changes it.
+mod call;
 pub(crate) mod log;
 
 use crate::clock::Timestamp;
 use crate::numbered_log::Numbered;
+pub use call::AuditedCall;
+pub(crate) use call::Entry;
 pub use log::AuditLog;
 use std::collections::BTreeMap;
 
@@ -12,13 +17,13 @@ use std::collections::BTreeMap;
 pub struct AuditRecord {
     /// Rises with every record; the cursor of lists and tails.
     pub sequence: u64,
-    /// When the call was answered.
+    /// When the call was done or refused.
     pub timestamp: Timestamp,
     /// Whose call it was.
     pub access_key_id: String,
     /// Name of the operation.
     pub operation: String,
-    /// What it acted on: names and ids by the name of the input or output that held them.
+    /// What it acted on and what it made: names and ids by the name of the input or output that held them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, String>,
     /// Where the call came from.
@@ -31,7 +36,7 @@ pub struct AuditRecord {
     /// Name of the exception that it was answered with; `None`: it was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// From the first byte of its body to the answer, in microseconds.
+    /// From the first byte of its body until it was handed to the disk, or refused, in microseconds.
     pub duration_micros: u64,
 }
 

@@ -45,7 +45,7 @@ pub use admission::{Admission, Presentation, Principal, Refusal};
 pub use approval::{Approval, Decided};
 pub use arn::{ANY_REGION, Arn, ArnError, ResourceKind};
 pub use attempt::{Attempt, AttemptFilter, AttemptKind, Outcome};
-pub use audit::{AuditFilter, AuditLog, AuditRecord};
+pub use audit::{AuditFilter, AuditLog, AuditRecord, AuditedCall};
 pub use callback::{Callback, CallbackError, Callbacks};
 pub use change::{Change, ChangeEntry, ChangeFeed, Dependency, Operation};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

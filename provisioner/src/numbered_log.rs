@@ -6,7 +6,7 @@ pub(crate) mod sequencer;
 use crate::clock::Timestamp;
 use crate::error::RegistryError;
 use crate::registry::Registry;
-use crate::store::{Direction, Key, KeyRange, Table};
+use crate::store::{Direction, Key, KeyRange, StoreError, Table};
 use crate::stored::{decode, encode};
 use crate::tx::Tx;
 use sequencer::{Sequencer, Ticket};
@@ -80,7 +80,7 @@ impl<R: Numbered> NumberedLog<R> {
     }
 
     /// Numbers records and adds them to a unit of work. The ticket is kept until the commit is over.
-    pub(crate) fn enter(&self, tx: &mut Tx, records: Vec<R>) -> Result<(Ticket, Vec<R>), RegistryError> {
+    pub(crate) fn enter(&self, tx: &mut Tx, records: Vec<R>) -> Result<(Ticket, Vec<R>), StoreError> {
         let ticket = self.inner.sequencer.open(records.len());
         let numbered = ticket.numbers().zip(records).map(|(sequence, record)| record.numbered(sequence));
         let numbered: Vec<R> = numbered.collect();

@@ -8,7 +8,7 @@ use crate::admission::{Admission, Presentation, Principal, report, standing};
 use crate::archive::{Export, Seed};
 use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, AuditedCall};
 use crate::bulk::RegistrationTasks;
 use crate::callback::Callbacks;
 use crate::change::ChangeFeed;
@@ -139,6 +139,8 @@ pub enum Health {
 #[derive(Clone)]
 pub struct Provisioner {
     pub(crate) inner: Arc<Inner>,
+    /// That of the handle, or for one call.
+    registry: Registry,
 }
 
 /// What the handle holds, and what a run in the background goes on holding.
@@ -198,11 +200,19 @@ impl Provisioner {
             data_plane: DataPlaneSeat::default(),
             registry,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self::of(Arc::new(inner)))
+    }
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { registry: inner.registry.clone(), inner }
+    }
+    /// The same for one call: the first commit that is made by way of it carries the call's record.
+    #[must_use]
+    pub fn on_behalf_of(&self, call: &Arc<AuditedCall>) -> Self {
+        Self { inner: Arc::clone(&self.inner), registry: self.inner.registry.on_behalf_of(call) }
     }
     /// The registry: every operation of the control plane.
     pub fn registry(&self) -> &Registry {
-        &self.inner.registry
+        &self.registry
     }
     /// The options in force.
     pub fn options(&self) -> &Options {
@@ -333,8 +343,8 @@ impl Provisioner {
         &self.inner.audit
     }
     /// Registration tasks: bulk provisioning.
-    pub fn registration_tasks(&self) -> &RegistrationTasks {
-        &self.inner.registration_tasks
+    pub fn registration_tasks(&self) -> RegistrationTasks {
+        self.inner.registration_tasks.over(&self.registry)
     }
     /// Where MQTT sessions and retained messages are kept.
     pub fn sessions(&self) -> SessionStore {

@@ -92,12 +92,14 @@ pub(crate) async fn carry_out(
         let record = apply(tx, plan, record).await.map_err(refused)?;
         let id = record.certificate_id.to_string();
         registered.resources.insert(certificate.logical_name.clone(), (ResourceKind::Certificate, id));
+        tx.made("certificateId", record.certificate_id);
         registered.certificate_pem = Some(record.pem());
     } else {
         apply_without_certificate(tx, plan).await.map_err(refused)?;
     }
     if let Some(thing) = &plan.thing {
         let resource = (ResourceKind::Thing, thing.name.to_string());
+        tx.made("thingName", &thing.name);
         registered.resources.insert(thing.logical_name.clone(), resource);
     }
     for policy in &plan.policies {

@@ -1,5 +1,6 @@
 //! A unit of work over the store: reads its own writes, remembers what it read, commits all or nothing.
 use crate::arn::{Arn, ResourceKind};
+use crate::audit::{AuditedCall, Entry};
 use crate::change::Change;
 use crate::change::logged::encode_changes;
 use crate::clock::Timestamp;
@@ -12,6 +13,7 @@ use crate::store::{
 };
 use crate::stored::Stored;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -37,6 +39,10 @@ pub(crate) struct Tx {
     some: BTreeMap<(Table, Key), Key>,
     writes: BTreeMap<(Table, Key), Option<Vec<u8>>>,
     changes: Vec<Change>,
+    /// Whose doing this is. The commit carries its record.
+    call: Option<Arc<AuditedCall>>,
+    /// What the record of the call says was made.
+    made: Vec<(&'static str, String)>,
 }
 
 /// What a unit of work knows of the registry, as of the commit that it read or made.
@@ -84,7 +90,13 @@ impl Tx {
             some: BTreeMap::new(),
             writes: BTreeMap::new(),
             changes: Vec::new(),
+            call: None,
+            made: Vec::new(),
         }
+    }
+    /// The same as part of a call that is audited.
+    pub(crate) fn on_behalf_of(self, call: Option<&Arc<AuditedCall>>) -> Self {
+        Self { call: call.cloned(), ..self }
     }
     /// The time of everything that this unit of work does.
     pub(crate) const fn now(&self) -> Timestamp {
@@ -288,6 +300,13 @@ impl Tx {
     pub(crate) fn record(&mut self, change: Change) {
         self.changes.push(change);
     }
+    /// Says what has been made under a name that the caller did not give: the call's record has it under the name of the
+    /// output that tells the caller.
+    pub(crate) fn made(&mut self, output: &'static str, name: impl Display) {
+        if self.call.is_some() {
+            self.made.push((output, name.to_string()));
+        }
+    }
     /// Would a commit write or report anything?
     pub(crate) fn is_idle(&self) -> bool {
         self.writes.is_empty() && self.changes.is_empty()
@@ -297,12 +316,27 @@ impl Tx {
         if self.is_idle() {
             return Ok(None);
         }
+        let store = Arc::clone(&self.store);
+        let (batch, entry) = self.into_batch()?;
+        let revision = store.commit(batch).await?;
+        if let Some(entry) = entry {
+            entry.committed();
+        }
+        Ok(Some(revision))
+    }
+    /// What a commit consists of, and the call's record in it.
+    pub(crate) fn into_batch(mut self) -> std::result::Result<(Batch, Option<Entry>), StoreError> {
+        let made = std::mem::take(&mut self.made);
+        let entry = match self.call.take() {
+            Some(call) => call.enter(&mut self, made)?,
+            None => None,
+        };
         let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
         let writes =
             self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
-        self.store.commit(Batch { expectations, read_since: self.since, writes, changes }).await.map(Some)
+        Ok((Batch { expectations, read_since: self.since, writes, changes }, entry))
     }
-    /// Commits, and hands on what is known then: what was read, and what was written over it.
+    /// Commits what no call asked for, and hands on what is known then: what was read, and what was written over it.
     pub(crate) async fn commit_and_remember(self) -> std::result::Result<(Revision, Memory), StoreError> {
         let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
         let writes = self.writes.iter().map(|((table, key), value)| Write {

@@ -172,3 +172,46 @@ async fn a_registry_of_a_newer_format_is_refused() -> anyhow::Result<()> {
     std::fs::write(&format, text)?;
     Broker::start_with(options).map(|_| ())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_among_calls_has_a_record_of_every_change_and_a_change_for_every_record()
+-> anyhow::Result<()> {
+    let mut broker = Broker::start()?;
+    for (round, answered_before_the_kill) in [1, 20, 60].into_iter().enumerate() {
+        let api = Arc::new(broker.api()?);
+        let (sender, mut answered) = mpsc::unbounded_channel();
+        for caller in 0..8 {
+            let (api, sender) = (Arc::clone(&api), sender.clone());
+            // Errors are the crash's.
+            tokio::spawn(async move {
+                for n in 0..40 {
+                    let name = format!("pump-{round}-{caller}-{n}");
+                    api.post(&format!("/things/{name}"), &json!({})).await?;
+                    sender.send(name)?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        drop(sender);
+        let mut done = BTreeSet::new();
+        for _ in 0..answered_before_the_kill {
+            done.insert(answered.recv().await.context("nobody is answered")?);
+        }
+        broker.kill()?;
+        while let Some(name) = answered.recv().await {
+            done.insert(name);
+        }
+        broker = broker.restart()?;
+        let api = broker.api()?;
+        let things = api.list("/things?maxResults=250", "things", "nextToken", "nextToken").await?;
+        let there = |thing: &Value| thing["thingName"].as_str().map(str::to_owned);
+        let there: BTreeSet<String> = things.iter().filter_map(there).collect();
+        let audit = api.get("/jitp/v1/audit?operation=CreateThing&limit=1000").await?;
+        let records = audit["records"].as_array().context("no records")?;
+        let recorded = |record: &Value| record["resources"]["thingName"].as_str().map(str::to_owned);
+        let recorded: BTreeSet<String> = records.iter().filter_map(recorded).collect();
+        assert_eq!(there, recorded, "round {round}");
+        ensure!(recorded.is_superset(&done), "answered before the kill, lost after it");
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
-//! Writing audit records: one commit each, before the call is answered.
+//! Writing audit records: with the commit that they tell of ([`AuditedCall`](super::AuditedCall)), or in one of their own.
 use super::AuditRecord;
 use crate::error::RegistryError;
+use crate::numbered_log::sequencer::Ticket;
 use crate::numbered_log::{Kept, NumberedLog};
 use crate::registry::Registry;
 use crate::store::Table;
@@ -26,19 +27,24 @@ impl AuditLog {
         &self.records
     }
 
-    /// Adds a record; it is durable when this returns. Sequence and time are set here.
-    pub async fn enter(&self, record: AuditRecord) -> Result<(), RegistryError> {
+    /// Adds a record that belongs to no other commit; it is durable when this returns. Sequence and time are set here.
+    pub(crate) async fn enter(&self, record: AuditRecord) -> Result<(), RegistryError> {
         let mut tx = self.records.begin();
         let record = AuditRecord { timestamp: tx.now(), ..record };
         let (ticket, _) = self.records.enter(&mut tx, vec![record])?;
         tx.commit().await?;
+        self.entered(ticket);
+        Ok(())
+    }
+
+    /// Records have been committed: what is too old or too many goes.
+    pub(super) fn entered(&self, ticket: Ticket) {
         let sequence = ticket.numbers().start;
         drop(ticket);
         if sequence.is_multiple_of(TRIM_EVERY) {
             let records = self.records.clone();
             tokio::spawn(async move { records.trim_aside().await });
         }
-        Ok(())
     }
 }
 

@@ -86,12 +86,20 @@ pub struct OpenReport {
     pub bytes: u64,
 }
 
-/// Runs registration tasks. Obtained from [`crate::Provisioner::registration_tasks`].
+/// Registration tasks. Cheap to clone. Obtained from [`crate::Provisioner::registration_tasks`].
+#[derive(Clone)]
 pub struct RegistrationTasks {
+    /// Of who asks.
+    registry: Registry,
+    workshop: Arc<Workshop>,
+}
+
+/// Where tasks are run, which belongs to no call.
+struct Workshop {
     registry: Registry,
     issuing: Arc<Issuing>,
     home: Home,
-    running: Arc<Mutex<HashMap<String, Running>>>,
+    running: Mutex<HashMap<String, Running>>,
     /// Turns true when everything is to be left as it is.
     closing: watch::Sender<bool>,
     tidying: Mutex<Option<JoinHandle<()>>>,
@@ -106,23 +114,33 @@ impl RegistrationTasks {
     /// Goes on with what was interrupted. Runs until [`Self::close`], or until dropped.
     pub(crate) async fn open(registry: Registry, issuing: Arc<Issuing>, data: &Path) -> Result<Self> {
         let home = Home::new(data, registry.options().registration_directory.as_deref());
-        let (closing, _) = watch::channel(false);
-        let tasks =
-            Self { registry, issuing, home, running: Arc::default(), closing, tidying: Mutex::default() };
-        let interrupted = tasks.registry.begin().rows(Table::RunningRegistrationTasks, b"").await?;
+        let workshop = Workshop {
+            registry: registry.clone(),
+            issuing,
+            home,
+            running: Mutex::default(),
+            closing: watch::Sender::new(false),
+            tidying: Mutex::default(),
+        };
+        let interrupted = registry.begin().rows(Table::RunningRegistrationTasks, b"").await?;
         for (key, _) in interrupted {
             let id = String::from_utf8_lossy(&key).into_owned();
             tracing::info!(task = id, "a registration task goes on");
-            tasks.launch(id);
+            workshop.launch(id);
         }
-        let tidying = tidy_up(tasks.registry.clone(), tasks.home.clone(), tasks.closing.subscribe());
-        *tasks.tidying.lock() = Some(tokio::spawn(tidying));
-        Ok(tasks)
+        let tidying = tidy_up(registry.clone(), workshop.home.clone(), workshop.closing.subscribe());
+        *workshop.tidying.lock() = Some(tokio::spawn(tidying));
+        Ok(Self { registry, workshop: Arc::new(workshop) })
+    }
+
+    /// The same by way of another handle of the registry.
+    pub(crate) fn over(&self, registry: &Registry) -> Self {
+        Self { registry: registry.clone(), workshop: Arc::clone(&self.workshop) }
     }
 
     /// The directory whose sub-directories are buckets.
     pub fn directory(&self) -> &Path {
-        self.home.input()
+        self.workshop.home.input()
     }
 
     /// Starts a task; it has been stored when this returns.
@@ -138,7 +156,7 @@ impl RegistrationTasks {
                 ))
             },
         )?;
-        let (home, location) = (self.home.clone(), input.clone());
+        let (home, location) = (self.workshop.home.clone(), input.clone());
         let opened = tokio::task::spawn_blocking(move || location.open(home.input())).await;
         let (_, identity) = opened.map_err(|error| RegistryError::Internal(error.to_string()))??;
         let now = self.registry.clock().now();
@@ -156,7 +174,7 @@ impl RegistrationTasks {
             link_secret: link::new_secret()?,
         };
         transact!(self.registry, |tx| task::create(tx, &record))?;
-        self.launch(record.id.clone());
+        self.workshop.launch(record.id.clone());
         Ok(record.id)
     }
 
@@ -168,7 +186,7 @@ impl RegistrationTasks {
         let mut tx = self.registry.begin();
         let record: TaskRecord = tx.require(id).await?;
         let progress = task::progress(&mut tx, id).await?;
-        let paused = self.running.lock().get(id).and_then(|running| running.paused.lock().clone());
+        let paused = self.workshop.running.lock().get(id).and_then(|running| running.paused.lock().clone());
         let paused = paused.map(|why| format!("paused, and goes on by itself: {why}"));
         Ok(described(record, &progress, paused))
     }
@@ -187,7 +205,7 @@ impl RegistrationTasks {
     pub async fn stop(&self, id: &str) -> Result<()> {
         transact!(self.registry, |tx| task::cancel(tx, id))?;
         // Its lines find out by themselves; if there are none left, or it pauses, somebody must look.
-        self.launch(id.into());
+        self.workshop.launch(id.into());
         Ok(())
     }
 
@@ -211,7 +229,7 @@ impl RegistrationTasks {
             return Ok(None);
         }
         let bytes = bytes_of(&task::progress(&mut tx, &record.id).await?, link.report);
-        let path = report::path(&self.home.reports(&record.id), link.report);
+        let path = report::path(&self.workshop.home.reports(&record.id), link.report);
         let opened = tokio::task::spawn_blocking(move || std::fs::File::open(path)).await;
         match opened.map_err(|error| RegistryError::Internal(error.to_string()))? {
             Ok(file) => Ok(Some(OpenReport { file, bytes })),
@@ -222,16 +240,18 @@ impl RegistrationTasks {
 
     /// Lets lines under way end and leaves the tasks as they are: they go on when the registry is opened again.
     pub(crate) async fn close(&self) {
-        self.closing.send_replace(true);
-        let tidying = self.tidying.lock().take();
+        self.workshop.closing.send_replace(true);
+        let tidying = self.workshop.tidying.lock().take();
         let running: Vec<JoinHandle<()>> =
-            self.running.lock().drain().map(|(_, running)| running.task).collect();
+            self.workshop.running.lock().drain().map(|(_, running)| running.task).collect();
         for task in running.into_iter().chain(tidying) {
             // It only fails if the task crashed; there is nothing to wait for then.
             task.await.unwrap_or_default();
         }
     }
+}
 
+impl Workshop {
     /// Runs a task unless it is run already.
     fn launch(&self, id: String) {
         let mut running = self.running.lock();

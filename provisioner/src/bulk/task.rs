@@ -90,6 +90,7 @@ pub(crate) async fn create(tx: &mut Tx, record: &TaskRecord) -> Result<()> {
         )));
     }
     tx.put(record)?;
+    tx.made("taskId", &record.id);
     tx.put_row(Table::RunningRegistrationTasks, record.key(), Vec::new());
     put_progress(tx, &record.id, &Progress { at: tx.now(), ..Progress::default() })
 }

@@ -99,7 +99,7 @@ impl Run<'_> {
     }
 
     async fn ownership(&self) -> Result<Ownership, Cause> {
-        let provisioner = Provisioner { inner: Arc::clone(self.inner) };
+        let provisioner = Provisioner::of(Arc::clone(self.inner));
         let now = self.inner.registry.clock().now();
         provisioner.check_ownership_token(self.request.ownership_token, now).await.map_err(
             |error| match error {

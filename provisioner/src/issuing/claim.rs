@@ -84,6 +84,7 @@ impl Provisioner {
 async fn register(tx: &mut Tx, claim: &ProvisioningClaim) -> Result<(), RegistryError> {
     check_template(tx, &claim.template).await?;
     expiring::enter(tx, claim.closes_at, claim.certificate_id, Expiring::Claim);
+    tx.made("certificateId", claim.certificate_id);
     tx.put(claim)
 }
 

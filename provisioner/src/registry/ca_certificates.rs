@@ -91,6 +91,7 @@ pub(crate) async fn register(tx: &mut Tx, request: &RegisterCaCertificate) -> Re
     tx.put_row(Table::CaCertificatesBySubject, subject_key(&ca), Vec::new());
     index_template(tx, id, None, record.registration_config.as_ref());
     tx.record(Change::CaCertificate { operation: Operation::Created, certificate_id: id });
+    tx.made("certificateId", id);
     Ok(record)
 }
 

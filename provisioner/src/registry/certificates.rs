@@ -201,6 +201,7 @@ async fn insert(
         tx.put_row(Table::CertificatesByCa, by_ca_key(ca, id), Vec::new());
     }
     tx.record(Change::Certificate { certificate_id: id, from: None, to: Some(status) });
+    tx.made("certificateId", id);
     Ok(record)
 }
 

@@ -42,6 +42,7 @@ pub use things::{CreateThing, ThingFilter, UpdateThing};
 
 use self::dynamic_groups::DynamicQueries;
 use crate::arn::{Arn, ResourceKind};
+use crate::audit::AuditedCall;
 use crate::change::ChangeFeed;
 use crate::clock::Clock;
 use crate::connectivity::Connectivity;
@@ -70,6 +71,8 @@ pub struct Registry {
     changes: ChangeFeed,
     connectivity: Connectivity,
     dynamic_queries: Arc<DynamicQueries>,
+    /// On whose behalf units of work are done.
+    call: Option<Arc<AuditedCall>>,
 }
 
 impl Registry {
@@ -110,10 +113,15 @@ impl Registry {
             changes,
             connectivity: Connectivity::default(),
             dynamic_queries: Arc::new(DynamicQueries::new()),
+            call: None,
         };
         transact!(registry, |tx| identity::claim(tx))?;
         pending::index(&registry).await?;
         Ok(registry)
+    }
+    /// The same registry for one call: what is committed by way of it carries the call's record.
+    pub(crate) fn on_behalf_of(&self, call: &Arc<AuditedCall>) -> Self {
+        Self { call: Some(Arc::clone(call)), ..self.clone() }
     }
     /// What happened, in order.
     pub fn changes(&self) -> &ChangeFeed {
@@ -144,6 +152,7 @@ impl Registry {
     pub(crate) fn begin(&self) -> Tx {
         let (options, queries) = (Arc::clone(&self.options), Arc::clone(&self.dynamic_queries));
         Tx::new(Arc::clone(&self.store) as Arc<dyn Store>, options, queries, self.clock.now())
+            .on_behalf_of(self.call.as_ref())
     }
     /// A unit of work that knows what another one knew.
     pub(crate) fn resume(&self, memory: Memory) -> Tx {

@@ -42,6 +42,7 @@ pub(crate) async fn create(
         tags: tags.clone(),
     };
     put_version(tx, name, 1, document)?;
+    tx.made("policyVersionId", 1);
     tx.put(&record)?;
     tx.record(Change::Policy { operation: Operation::Created, policy: name.clone() });
     Ok(record)
@@ -64,6 +65,7 @@ pub(crate) async fn create_version(
     }
     let number = record.next_version;
     let version = put_version(tx, name, number, document)?;
+    tx.made("policyVersionId", number);
     record.next_version += 1;
     if set_as_default {
         record.default_version = number;

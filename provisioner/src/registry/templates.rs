@@ -105,6 +105,7 @@ pub(crate) async fn create_version(
     }
     let number = record.next_version;
     let version = put_version(tx, name, number, body)?;
+    tx.made("versionId", number);
     record.next_version += 1;
     if set_as_default {
         record.default_version = number;
