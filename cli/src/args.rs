@@ -1,8 +1,8 @@
 //! The command line.
 use crate::commands::{
     attempts, audit, authorize, billing_group, bulk, ca, cert, connection, demo, device, endpoint, events,
-    export, group, import, indexing, key, pending, policy, publish, replay, retained, search, simulate, tag,
-    template, thing, thing_type,
+    export, group, import, indexing, key, pending, policy, publish, replay, reset, retained, search,
+    simulate, tag, template, thing, thing_type,
 };
 use crate::config::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -117,6 +117,8 @@ pub enum Command {
     Export(export::Args),
     /// Load such a file into a data directory that has no registry yet, while no broker runs there
     Import(import::Args),
+    /// Return the registry to its seed, or to empty: of a broker for tests (`jitp serve --allow-reset`)
+    Reset(reset::Args),
     /// Make a device's key and certificate, or connect as a device
     #[command(subcommand)]
     Device(device::Command),

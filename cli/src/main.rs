@@ -81,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Bulk(command) => commands::bulk::run(&global, command).await,
             Command::Export(args) => commands::export::run(&global, args).await,
             Command::Import(args) => commands::import::run(&global, args).await,
+            Command::Reset(args) => commands::reset::run(&global, args).await,
             Command::Key(command) => commands::key::run(&global, command).await,
             Command::Audit(args) => commands::audit::run(&global, args).await,
             Command::Device(command) => commands::device::run(&global, command).await,

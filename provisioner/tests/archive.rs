@@ -7,9 +7,10 @@
 )]
 
 use jitp_provisioner::archive::{Imported, Seed, import, verify};
-use jitp_provisioner::registry::{CreateThing, PageRequest, ThingFilter};
+use jitp_provisioner::registry::{CreateThing, PageRequest, ThingFilter, UpdateThing};
 use jitp_provisioner::store::Revision;
 use jitp_provisioner::{Change, Options, Provisioner, Registry, RegistryError, Role, SystemClock};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -258,20 +259,78 @@ async fn a_reset_returns_to_the_seed_or_to_nothing_and_says_so_in_the_change_log
     assert_eq!(things(open(&desk.path("source")).await.registry()).await, ["pump-00"]);
 }
 
-#[tokio::test]
-async fn a_reset_of_a_tests_registry_takes_less_than_100_ms() {
-    let desk = Desk::new();
-    let provisioner = open(&desk.path("source")).await;
-    for n in 0..300 {
-        create_thing(provisioner.registry(), &format!("pump-{n}")).await;
+/// The rows of an archive, without what differs from one to the next.
+async fn rows(provisioner: &Provisioner, file: &Path) -> Vec<String> {
+    export(provisioner, file).await;
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+    lines.pop();
+    lines
+}
+
+/// What a test may do to a registry that was [`filled`].
+async fn disturb(registry: &Registry, round: usize) {
+    let name = |text: String| text.parse().unwrap();
+    for n in 0..5 {
+        create_thing(registry, &format!("new-{round}-{n}")).await;
     }
-    let started = std::time::Instant::now();
+    registry.delete_thing(&name(format!("pump-{round:02}")), None).await.unwrap();
+    let update = UpdateThing { attributes: Some(BTreeMap::new()), ..UpdateThing::default() };
+    registry.update_thing(&name(format!("pump-{:02}", round + 10)), update).await.unwrap();
+    // Gone and back, and then not the same.
+    registry.delete_thing(&name(format!("pump-{:02}", round + 20)), None).await.unwrap();
+    create_thing(registry, &format!("pump-{:02}", round + 20)).await;
+    registry.create_access_key(Role::Operator, "").await.unwrap();
+    registry.delete_registration_code().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_reset_gives_exactly_its_seed_whatever_was_done_and_reset_before() {
+    let desk = Desk::new();
+    let (archive, scratch) = (desk.path("a.jsonl"), desk.path("scratch.jsonl"));
+    let provisioner = filled(&desk.path("source")).await;
+    let wanted = rows(&provisioner, &archive).await;
+    let read = || Seed::read(&archive, &provisioner.options().account, "us-east-1").unwrap();
+    let (first, second) = (read(), read());
     provisioner.reset(&Seed::default()).await.unwrap();
-    let took = started.elapsed();
-    assert!(things(provisioner.registry()).await.is_empty());
-    // A machine that does other work at the time gets some grace.
-    assert!(
-        took < std::time::Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }),
-        "{took:?}"
-    );
+    let nothing = rows(&provisioner, &scratch).await;
+    assert!(nothing.len() < wanted.len());
+    let empty = Seed::default();
+    provisioner.reset(&first).await.unwrap();
+    for (round, seed) in [&first, &first, &second, &first, &empty, &empty, &second].into_iter().enumerate() {
+        if rows(&provisioner, &scratch).await == wanted {
+            disturb(provisioner.registry(), round).await;
+        } else {
+            create_thing(provisioner.registry(), "alone").await;
+        }
+        provisioner.reset(seed).await.unwrap();
+        let expected = if std::ptr::eq(seed, &empty) { &nothing } else { &wanted };
+        assert_eq!(&rows(&provisioner, &scratch).await, expected, "round {round}");
+        assert!(provisioner.registry().access_keys().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_a_reset_is_prepared_is_undone_by_it() {
+    let desk = Desk::new();
+    let (archive, scratch) = (desk.path("a.jsonl"), desk.path("scratch.jsonl"));
+    let provisioner = filled(&desk.path("source")).await;
+    let wanted = rows(&provisioner, &archive).await;
+    let seed = Seed::read(&archive, &provisioner.options().account, "us-east-1").unwrap();
+    create_thing(provisioner.registry(), "before").await;
+    let writer = tokio::spawn({
+        let registry = provisioner.registry().clone();
+        async move {
+            for round in 0..10 {
+                disturb(&registry, round).await;
+                registry.registration_code().await.unwrap();
+            }
+        }
+    });
+    while !writer.is_finished() {
+        provisioner.registry().prepare_reset(&seed).await.unwrap();
+    }
+    writer.await.unwrap();
+    provisioner.reset(&seed).await.unwrap();
+    assert_eq!(rows(&provisioner, &scratch).await, wanted);
 }

@@ -23,6 +23,7 @@ pub mod policy;
 mod provision;
 pub mod publish;
 pub mod replay;
+pub mod reset;
 pub mod retained;
 pub mod search;
 pub mod serve;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use jitp_api::{AccessKey, AccessKeys, Api, Tls};
 use jitp_broker::Broker;
 use jitp_provisioner::archive::{ImportError, Imported, Seed, import};
-use jitp_provisioner::{Clock, Provisioner, SystemClock};
+use jitp_provisioner::{Clock, Provisioner, Registry, SystemClock};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +116,9 @@ impl Service {
         let broker = Broker::start(config.broker(), identity, provisioner.clone())
             .await
             .with_context(|| format!("cannot listen on {}", config.broker.listen))?;
+        if let Some(seed) = reset.clone() {
+            tokio::spawn(prepare_reset(provisioner.registry().clone(), seed));
+        }
         let api = jitp_api::Config {
             listen: config.api.listen,
             tls,
@@ -150,6 +153,12 @@ impl Service {
         self.api.shutdown(DRAIN).await;
         self.broker.shutdown(DRAIN).await;
         self.provisioner.close().await.context("the registry did not close cleanly")
+    }
+}
+
+async fn prepare_reset(registry: Registry, seed: Arc<Seed>) {
+    if let Err(error) = registry.prepare_reset(&seed).await {
+        tracing::warn!(%error, "the first reset will take longer: how the registry differs from its seed is not known");
     }
 }
 

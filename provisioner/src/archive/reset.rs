@@ -1,14 +1,18 @@
 //! Returning a running registry to where it began: empty, or as an archive has it.
+//!
+//! What commits have written since the registry was last the seed is remembered ([`Touched`]), so that a reset looks at that and
+//! at nothing else. How the registry differs from a seed at first is found out once, while commits go on.
 use super::reader::{ArchiveError, Reader};
 use super::tables;
 use crate::change::Change;
-use crate::change::logged::encode_changes;
 use crate::error::RegistryError;
 use crate::registry::{Registry, pending};
-use crate::store::{Batch, Direction, Key, KeyRange, Store, StoreError, Table, Write, unconditional};
+use crate::store::{Direction, Key, KeyRange, Store, StoreError, Table, Touched};
+use crate::tx::Tx;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// Rows read at a time.
 const CHUNK: usize = 1000;
@@ -24,10 +28,14 @@ const BESIDE: [Table; 6] = [
 /// What a registry of its account and region always has.
 const IDENTITY: (Table, &[u8]) = (Table::Settings, b"identity");
 
+type Place = (Table, Key);
+
 /// What a registry is returned to. Held in memory, so that returning takes no longer than writing.
 #[derive(Default)]
 pub struct Seed {
-    rows: BTreeMap<(Table, Key), Vec<u8>>,
+    rows: BTreeMap<Table, BTreeMap<Key, Vec<u8>>>,
+    /// All rows in which a registry may differ from this one, as long as it tells; `None`: any may.
+    astray: Mutex<Option<Arc<Touched>>>,
 }
 
 impl Seed {
@@ -35,11 +43,22 @@ impl Seed {
     pub fn read(path: &Path, account: &str, region: &str) -> Result<Self, ArchiveError> {
         let mut reader = Reader::open(path)?;
         reader.check_owner(account, region)?;
-        let mut rows = BTreeMap::new();
+        let mut rows = BTreeMap::<Table, BTreeMap<Key, Vec<u8>>>::new();
         while let Some(row) = reader.next()? {
-            rows.insert((row.table, row.key), row.value);
+            rows.entry(row.table).or_default().insert(row.key, row.value);
         }
-        Ok(Self { rows })
+        Ok(Self { rows, astray: Mutex::default() })
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Option<&Vec<u8>> {
+        self.rows.get(&table)?.get(key)
+    }
+    /// Gives a row the seed's value.
+    fn restore(&self, tx: &mut Tx, (table, key): Place) {
+        match self.get(table, &key) {
+            Some(value) => tx.put_row(table, key, value.clone()),
+            None => tx.delete_row(table, key),
+        }
     }
 }
 
@@ -47,52 +66,95 @@ impl Registry {
     /// Makes the registry what the seed is, in one commit, whatever is under way: access keys, attempts, sessions and retained
     /// messages go too, the audit log stays. Everybody who follows the change log sees [`Change::Reset`].
     ///
-    /// Takes time and memory with what differs from the seed: it is meant for tests.
+    /// Takes time and memory with what was written since the last reset to this seed, or since [`Self::prepare_reset`]; without
+    /// either of them, or after more than some 500,000 rows, it compares everything. It is meant for tests.
     pub async fn reset(&self, seed: &Seed) -> Result<(), RegistryError> {
-        let at = self.clock().now();
-        self.gate()
-            .replace(|engine| async move {
-                let writes = differences(engine, seed).await?;
-                Ok::<Batch, StoreError>(unconditional(writes, encode_changes(at, &[Change::Reset])?))
-            })
-            .await?;
+        let mut astray = seed.astray.lock().await;
+        // Until the reset has succeeded.
+        let known = astray.take().filter(|touched| self.gate().is_followed_by(touched));
+        let follower = Arc::new(Touched::of(compared()));
+        let mut tx = self.begin();
+        let mut entry = None;
+        let entered = &mut entry;
+        let replaced = self.gate().replace(Arc::clone(&follower), |engine| async move {
+            match known.and_then(|touched| touched.places()) {
+                Some(places) => {
+                    for place in places {
+                        let row = engine.get(place.0, &place.1).await?;
+                        if row.as_ref().map(|row| &row.value) != seed.get(place.0, &place.1) {
+                            seed.restore(&mut tx, place);
+                        }
+                    }
+                }
+                None => compare(engine, seed, |place| seed.restore(&mut tx, place)).await?,
+            }
+            tx.record(Change::Reset);
+            let batch;
+            (batch, *entered) = tx.into_batch()?;
+            Ok::<_, StoreError>(batch)
+        });
+        replaced.await?;
+        if let Some(entry) = entry {
+            entry.committed();
+        }
+        *astray = Some(follower);
+        drop(astray);
         // A seed of an older program lacks it.
         pending::index(self).await
     }
+
+    /// Finds out how the registry differs from a seed, while commits go on, so that the first reset to it is as fast as later
+    /// ones. A reset that comes meanwhile waits for it.
+    pub async fn prepare_reset(&self, seed: &Seed) -> Result<(), RegistryError> {
+        let mut astray = seed.astray.lock().await;
+        let follower = Arc::new(Touched::of(compared()));
+        self.gate().follow(Arc::clone(&follower)).await?;
+        compare(Arc::clone(self.gate()) as Arc<dyn Store>, seed, |place| follower.add(place)).await?;
+        *astray = Some(follower);
+        Ok(())
+    }
 }
 
-async fn differences(engine: Arc<dyn Store>, seed: &Seed) -> Result<Vec<Write>, StoreError> {
-    let mut writes = Vec::new();
+/// The tables that a reset is about.
+fn compared() -> Vec<Table> {
+    tables().into_iter().chain(BESIDE).chain(Table::OF_SESSIONS).collect()
+}
+
+/// Tells of every row that is not as the seed has it.
+async fn compare(
+    store: Arc<dyn Store>,
+    seed: &Seed,
+    mut differs: impl FnMut(Place) + Send,
+) -> Result<(), StoreError> {
     let identity = (IDENTITY.0, IDENTITY.1.to_vec());
-    let mut wanted: BTreeMap<&(Table, Key), &Vec<u8>> = seed.rows.iter().collect();
-    wanted.remove(&identity);
-    for table in tables().into_iter().chain(BESIDE).chain(Table::OF_SESSIONS) {
+    let nothing = BTreeMap::new();
+    for table in compared() {
+        let mut wanted = seed.rows.get(&table).unwrap_or(&nothing).iter().peekable();
         let mut range = KeyRange::prefix(&[]);
         loop {
-            let rows = engine.scan(table, &range, CHUNK, Direction::Ascending).await?;
-            let Some((last, _)) = rows.last() else { break };
+            let rows = store.scan(table, &range, CHUNK, Direction::Ascending).await?;
             let ends = rows.len() < CHUNK;
-            range = range.beyond(last.clone(), Direction::Ascending);
+            if let Some((last, _)) = rows.last() {
+                range = range.beyond(last.clone(), Direction::Ascending);
+            }
             for (key, row) in rows {
-                let place = (table, key);
-                if place == identity {
-                    continue;
+                while let Some((missing, _)) = wanted.next_if(|(wanted, _)| **wanted < key) {
+                    differs((table, missing.clone()));
                 }
-                match wanted.remove(&place) {
-                    Some(value) if *value == row.value => {}
-                    wanted => writes.push(Write { table, key: place.1, value: wanted.cloned() }),
+                let same =
+                    wanted.next_if(|(wanted, _)| **wanted == key).map(|(_, value)| *value == row.value);
+                let place = (table, key);
+                if same != Some(true) && place != identity {
+                    differs(place);
                 }
             }
             if ends {
                 break;
             }
         }
+        for (missing, _) in wanted {
+            differs((table, missing.clone()));
+        }
     }
-    let missing = wanted.into_iter().map(|((table, key), value)| Write {
-        table: *table,
-        key: key.clone(),
-        value: Some(value.clone()),
-    });
-    writes.extend(missing);
-    Ok(writes)
+    Ok(())
 }

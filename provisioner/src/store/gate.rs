@@ -1,8 +1,10 @@
 //! What concerns the whole store at once, over an engine that has no snapshots of its own.
 use super::{
-    Batch, Direction, Key, KeyRange, LoggedChanges, Revision, Store, StoreError, Table, Versioned, Write,
+    Batch, Direction, Key, KeyRange, LoggedChanges, Revision, Store, StoreError, Table, Touched, Versioned,
+    Write,
 };
 use crate::provisioner::Health;
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,6 +22,8 @@ pub(crate) struct Gate {
     /// Commits hold it for reading; who must be alone holds it for writing.
     turnstile: RwLock<()>,
     snapshot: Arc<Mutex<Option<Arc<Kept>>>>,
+    /// Is told of every write.
+    follower: ArcSwapOption<Touched>,
 }
 
 /// The rows of some tables as they were at one moment, read while commits go on. What is overwritten before it was read is
@@ -50,7 +54,12 @@ struct Inner {
 
 impl Gate {
     pub(crate) fn new(engine: Arc<dyn Store>) -> Self {
-        Self { engine, turnstile: RwLock::default(), snapshot: Arc::default() }
+        Self {
+            engine,
+            turnstile: RwLock::default(),
+            snapshot: Arc::default(),
+            follower: ArcSwapOption::empty(),
+        }
     }
 
     /// Opens a snapshot of these tables, given in their order. `None`: there is one already.
@@ -65,10 +74,23 @@ impl Gate {
         Ok(Some(Snapshot { engine: Arc::clone(&self.engine), kept, slot: Arc::clone(&self.snapshot) }))
     }
 
+    /// Notes in this one, and in no other, what is written from now on.
+    pub(crate) async fn follow(&self, touched: Arc<Touched>) -> Result<(), StoreError> {
+        let _alone = self.turnstile.write().await;
+        self.settle().await?;
+        self.follower.store(Some(touched));
+        Ok(())
+    }
+    /// Has everything been noted in this one that was written since it was begun to follow?
+    pub(crate) fn is_followed_by(&self, touched: &Arc<Touched>) -> bool {
+        self.follower.load().as_ref().is_some_and(|follower| Arc::ptr_eq(follower, touched))
+    }
+
     /// Replaces what the store holds: `decide` reads the engine while no commit is under way, and what it gives is committed
-    /// before any other. A snapshot that is open breaks off.
+    /// before any other. A snapshot that is open breaks off. What others write from then on is noted in `follower`.
     pub(crate) async fn replace<F>(
         &self,
+        follower: Arc<Touched>,
         decide: impl FnOnce(Arc<dyn Store>) -> F + Send,
     ) -> Result<Revision, StoreError>
     where
@@ -80,6 +102,7 @@ impl Gate {
             kept.inner.lock().overflown = true;
         }
         let batch = decide(Arc::clone(&self.engine)).await?;
+        self.follower.store(Some(follower));
         self.engine.commit(batch).await
     }
 
@@ -112,6 +135,9 @@ impl Store for Gate {
         let kept = self.snapshot.lock().clone();
         if let Some(kept) = kept {
             kept.keep(self.engine.as_ref(), &batch.writes).await?;
+        }
+        if let Some(touched) = self.follower.load().as_ref() {
+            touched.note(&batch.writes);
         }
         self.engine.commit(batch).await
     }
@@ -360,7 +386,8 @@ mod tests {
         let gate = gate(directory.path()).await;
         put(&gate, Table::Things, &[("a", Some("old"))]).await;
         let snapshot = gate.snapshot(vec![Table::Things]).await.unwrap().unwrap();
-        gate.replace(|engine| async move {
+        let follower = Arc::new(Touched::of(vec![Table::Things]));
+        gate.replace(Arc::clone(&follower), |engine| async move {
             assert!(engine.get(Table::Things, b"a").await?.is_some());
             let write = Write { table: Table::Things, key: b"a".to_vec(), value: None };
             Ok(unconditional(vec![write], None))
@@ -369,5 +396,8 @@ mod tests {
         .unwrap();
         assert!(gate.get(Table::Things, b"a").await.unwrap().is_none());
         assert!(snapshot.rows(Table::Things, None, 10).await.is_err());
+        assert_eq!(follower.places(), Some(Vec::new()), "what others write is noted");
+        put(&gate, Table::Things, &[("b", Some("new"))]).await;
+        assert_eq!(follower.places(), Some(vec![(Table::Things, b"b".to_vec())]));
     }
 }

@@ -10,6 +10,7 @@ mod key_range;
 mod retention;
 pub(crate) mod sled;
 mod table;
+mod touched;
 
 pub(crate) use batch::{Batch, Expectation, Write};
 pub(crate) use cursor::Cursor;
@@ -18,6 +19,7 @@ pub(crate) use gate::{Gate, Snapshot, unconditional};
 pub(crate) use key_range::{Direction, KeyRange};
 pub(crate) use retention::Retention;
 pub(crate) use table::Table;
+pub(crate) use touched::Touched;
 
 use crate::provisioner::Health;
 use std::fmt;
