@@ -1,5 +1,6 @@
 //! The command line.
 use crate::peers::Kind;
+use crate::scenarios::Way;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -40,6 +41,12 @@ pub struct Measure {
     /// Registry sizes of `registry` and `archive`
     #[arg(long, value_delimiter = ',', default_value = "1000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: Vec<u32>,
+    /// What `provision` measures
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Way::value_variants().to_vec(), hide_default_value = true)]
+    pub ways: Vec<Way>,
+    /// Lines of the files that `provision` gives to bulk provisioning
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub lines: Vec<u32>,
     /// Where the results go, as JSON
     #[arg(long, value_name = "DIR", default_value = "bench/results")]
     pub out: PathBuf,
@@ -52,6 +59,8 @@ pub enum Scenario {
     FirstConnect,
     /// Devices that it knows, with full and with resumed handshakes
     WarmConnect,
+    /// Every way to provision, in one table
+    Provision,
     /// Messages per second, QoS 0 and 1: 1 to 1, 1 to 50, 50 to 1
     Throughput,
     /// Memory of an idle connection

@@ -76,15 +76,22 @@ impl Target {
         config
     }
 
-    /// TCP, TLS, CONNECT, CONNACK.
+    /// TCP, TLS, CONNECT, CONNACK, which must be an accepting one.
     pub async fn connect(&self, device: &Device, config: Arc<ClientConfig>) -> anyhow::Result<Connected> {
+        let (connected, code) = self.knock(device, config).await?;
+        ensure!(code == mqtt::ACCEPTED, "{} cannot connect: CONNACK says {code}", device.name);
+        Ok(connected)
+    }
+
+    /// TCP, TLS, CONNECT, CONNACK: gives its return code, too. If that is a refusal, the server closes.
+    pub async fn knock(&self, device: &Device, config: Arc<ClientConfig>) -> anyhow::Result<(Connected, u8)> {
         match tokio::time::timeout(DEADLINE, self.open(device, config)).await {
             Ok(result) => result.with_context(|| format!("{} cannot connect", device.name)),
             Err(_) => bail!("{} was not connected within {DEADLINE:?}", device.name),
         }
     }
 
-    async fn open(&self, device: &Device, config: Arc<ClientConfig>) -> anyhow::Result<Connected> {
+    async fn open(&self, device: &Device, config: Arc<ClientConfig>) -> anyhow::Result<(Connected, u8)> {
         let socket = TcpStream::connect(self.address).await.context("TCP")?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
@@ -94,26 +101,27 @@ impl Target {
         let mut answer = [0; mqtt::CONNECTED.len()];
         stream.read_exact(&mut answer).await.context("no CONNACK")?;
         let [_, _, _, code] = answer;
-        ensure!(answer.starts_with(&[mqtt::CONNACK << 4]) && code == 0, "refused: {answer:?}");
+        ensure!(answer.starts_with(&[mqtt::CONNACK << 4]), "no CONNACK: {answer:?}");
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(Connected { stream, resumed })
+        Ok((Connected { stream, resumed }, code))
     }
 }
 
 impl Connected {
-    /// Subscribes and waits for the grant.
-    pub async fn subscribe(&mut self, filter: &str, qos: u8) -> anyhow::Result<()> {
-        self.stream.write_all(&mqtt::subscribe(filter, qos)).await?;
+    /// Subscribes and waits for the grants.
+    pub async fn subscribe(&mut self, filters: &[&str], qos: u8) -> anyhow::Result<()> {
+        self.stream.write_all(&mqtt::subscribe(filters, qos)).await?;
         self.stream.flush().await?;
         let mut buffer = [0; 256];
         let length = tokio::time::timeout(DEADLINE, self.stream.read(&mut buffer)).await??;
-        let mut granted = None;
+        let mut granted = Vec::new();
         Frames::default().feed(buffer.get(..length).unwrap_or_default(), |packet| {
             if packet.kind() == mqtt::SUBACK {
-                granted = packet.body.last().copied();
+                granted.extend(packet.body.iter().skip(2).copied());
             }
         })?;
-        ensure!(granted == Some(qos), "SUBSCRIBE of {filter} at QoS {qos} was answered with {granted:?}");
+        let as_asked = granted.len() == filters.len() && granted.iter().all(|granted| *granted == qos);
+        ensure!(as_asked, "SUBSCRIBE of {filters:?} at QoS {qos} was answered with {granted:?}");
         Ok(())
     }
 

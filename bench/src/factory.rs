@@ -1,11 +1,13 @@
 //! The CA and the devices of a run, made before any clock starts.
 use crate::mqtt;
 use anyhow::Context;
-use jitp_certs::{Attribute, Authority, KeyKind, LeafRequest, PrivateKeyPem, Validity};
+use jitp_certs::{Attribute, Authority, KeyKind, KeyPair, LeafRequest, PrivateKeyPem, Validity};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +22,8 @@ pub struct Factory {
     authority: Authority,
     device_key: PrivateKeyPem,
     signing_key: Arc<dyn SigningKey>,
+    /// Of the certificate signing requests.
+    next_key: KeyPair,
     validity: Validity,
 }
 
@@ -59,8 +63,8 @@ impl Factory {
     fn of(authority: Authority) -> anyhow::Result<Self> {
         let device_key = PrivateKeyPem::generate(KeyKind::EcP256)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(device_key.to_der().to_vec()));
-        let signing_key = rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(der)?;
-        Ok(Self { authority, device_key, signing_key, validity: validity()? })
+        let (signing_key, next_key) = (signing_key(der)?, KeyPair::generate(KeyKind::EcP256)?);
+        Ok(Self { authority, device_key, signing_key, next_key, validity: validity()? })
     }
 
     /// The CA.
@@ -80,18 +84,24 @@ impl Factory {
 
     /// Devices `<prefix>-<start>` and on.
     pub fn devices_from(&self, prefix: &str, start: usize, count: usize) -> anyhow::Result<Vec<Device>> {
-        let (half, end) = (start + count / 2, start + count);
-        std::thread::scope(|scope| {
-            let first = scope.spawn(|| self.range(prefix, start..half));
-            let mut second = self.range(prefix, half..end)?;
-            let mut all = first.join().map_err(|_| anyhow::anyhow!("making certificates failed"))??;
-            all.append(&mut second);
-            Ok(all)
-        })
+        on_two_cores(start..start + count, |number| self.device(name(prefix, number)))
     }
 
-    fn range(&self, prefix: &str, numbers: std::ops::Range<usize>) -> anyhow::Result<Vec<Device>> {
-        numbers.map(|number| self.device(format!("{prefix}-{number:07}"))).collect()
+    /// Certificate signing requests (PEM) of as many devices, which all have the same key.
+    pub fn signing_requests(&self, prefix: &str, count: usize) -> anyhow::Result<Vec<String>> {
+        self.signing_requests_from(prefix, 0, count)
+    }
+
+    /// Those of `<prefix>-<start>` and on.
+    pub fn signing_requests_from(
+        &self,
+        prefix: &str,
+        start: usize,
+        count: usize,
+    ) -> anyhow::Result<Vec<String>> {
+        on_two_cores(start..start + count, |number| {
+            Ok(self.next_key.sign_request(&[(Attribute::CommonName, name(prefix, number))])?)
+        })
     }
 
     fn device(&self, name: String) -> anyhow::Result<Device> {
@@ -99,13 +109,7 @@ impl Factory {
         let request = LeafRequest { subject, validity: self.validity, key: KeyKind::EcP256 };
         let issued = self.authority.issue_device_for_key(&request, self.device_key.expose())?;
         let certificate = CertificateDer::from(issued.certificate.der().to_vec());
-        let key = CertifiedKey::new(vec![certificate.clone()], self.signing_key.clone());
-        Ok(Device {
-            connect: mqtt::connect(&name),
-            name,
-            certificate,
-            resolver: Arc::new(SingleCertAndKey::from(key)),
-        })
+        Ok(Device::new(name, certificate, self.signing_key.clone()))
     }
 
     /// Writes what servers need: the CA with its key, the template, and a server's identity for the peers of jitp.
@@ -121,6 +125,31 @@ impl Factory {
         std::fs::write(files.server(), server.certificate.to_pem() + &authority.certificate().to_pem())?;
         std::fs::write(files.server_key(), server.private_key.expose())?;
         Ok(files)
+    }
+}
+
+impl Device {
+    fn new(name: String, certificate: CertificateDer<'static>, key: Arc<dyn SigningKey>) -> Self {
+        let key = CertifiedKey::new(vec![certificate.clone()], key);
+        let resolver = Arc::new(SingleCertAndKey::from(key));
+        Self { connect: mqtt::connect(&name), name, certificate, resolver }
+    }
+
+    /// A device whose certificate and key (PEM) were made elsewhere.
+    pub fn from_pem(name: String, certificate: &str, key: &str) -> anyhow::Result<Self> {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+        let key = signing_key(PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        Ok(Self::new(name, certificate, key))
+    }
+
+    /// The same certificate in the hands of another client.
+    pub fn shared_with(&self, client_id: String) -> Self {
+        Self {
+            connect: mqtt::connect(&client_id),
+            name: client_id,
+            certificate: self.certificate.clone(),
+            resolver: self.resolver.clone(),
+        }
     }
 }
 
@@ -145,6 +174,29 @@ impl Files {
     pub fn server_key(&self) -> PathBuf {
         self.directory.join("server.key")
     }
+}
+
+/// The name of a device: common name, client id and thing name.
+pub fn name(prefix: &str, number: usize) -> String {
+    format!("{prefix}-{number:07}")
+}
+
+fn on_two_cores<T: Send>(
+    numbers: Range<usize>,
+    make: impl Fn(usize) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let half = numbers.start + numbers.len() / 2;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| (numbers.start..half).map(&make).collect::<anyhow::Result<Vec<_>>>());
+        let mut second = (half..numbers.end).map(&make).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut all = first.join().map_err(|_| anyhow::anyhow!("making certificates failed"))??;
+        all.append(&mut second);
+        Ok(all)
+    })
+}
+
+fn signing_key(key: PrivateKeyDer<'static>) -> anyhow::Result<Arc<dyn SigningKey>> {
+    Ok(rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(key)?)
 }
 
 fn validity() -> anyhow::Result<Validity> {

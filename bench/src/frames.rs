@@ -52,6 +52,16 @@ impl Packet<'_> {
         };
         be16(self.body.get(at..)?)
     }
+
+    /// Topic and payload of a PUBLISH.
+    pub fn message(&self) -> Option<(&[u8], &[u8])> {
+        if self.kind() != crate::mqtt::PUBLISH {
+            return None;
+        }
+        let (topic, rest) = self.body.get(2..)?.split_at_checked(usize::from(be16(self.body)?))?;
+        let id = if self.packet_id().is_some() { 2 } else { 0 };
+        Some((topic, rest.get(id..)?))
+    }
 }
 
 /// Hands out the complete packets; gives what is left.
@@ -114,6 +124,18 @@ mod tests {
         let expected =
             vec![(2, 2, Some(0)), (9, 3, Some(1)), (3, 205, None), (3, 8, Some(0x1234)), (4, 2, Some(9))];
         assert_eq!(seen(&[&stream()]), expected);
+    }
+
+    #[test]
+    fn a_message_has_a_topic_and_a_payload() {
+        let mut messages = Vec::new();
+        Frames::default()
+            .feed(&stream(), |packet| {
+                messages
+                    .extend(packet.message().map(|(topic, payload)| (topic.to_owned(), payload.to_owned())));
+            })
+            .unwrap();
+        assert_eq!(messages, [(b"a/b".to_vec(), vec![7; 200]), (b"a/b".to_vec(), b"x".to_vec())]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! One command that runs the same load against jitp, mosquitto and a bare TLS loop, in the same run.
 //!
 //! `docs/benchmarks.md` says what is measured and how it is kept fair.
+mod api;
 mod arguments;
 mod ceiling;
 mod client;
+mod conversation;
 mod factory;
 mod frames;
 mod lab;

@@ -2,6 +2,10 @@
 
 /// Packet type of CONNACK.
 pub const CONNACK: u8 = 2;
+/// The return code of a CONNACK that lets the client in.
+pub const ACCEPTED: u8 = 0;
+/// The one that says that the client is not authorized.
+pub const NOT_AUTHORIZED: u8 = 5;
 /// Packet type of PUBLISH.
 pub const PUBLISH: u8 = 3;
 /// Packet type of PUBACK.
@@ -24,11 +28,13 @@ pub fn connect(client_id: &str) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-/// SUBSCRIBE of one filter, packet id 1.
-pub fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+/// SUBSCRIBE, packet id 1.
+pub fn subscribe(filters: &[&str], qos: u8) -> Vec<u8> {
     let mut body = vec![0, 1];
-    text(&mut body, filter);
-    body.push(qos);
+    for filter in filters {
+        text(&mut body, filter);
+        body.push(qos);
+    }
     packet(0x82, &body)
 }
 
@@ -79,7 +85,7 @@ mod tests {
     #[test]
     fn packets_are_encoded_as_the_specification_says() {
         assert_eq!(connect("ab"), [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 2, 0x58, 0, 2, b'a', b'b']);
-        assert_eq!(subscribe("a/#", 1), [0x82, 8, 0, 1, 0, 3, b'a', b'/', b'#', 1]);
+        assert_eq!(subscribe(&["a/#", "b"], 1), [0x82, 12, 0, 1, 0, 3, b'a', b'/', b'#', 1, 0, 1, b'b', 1]);
         let mut bytes = Vec::new();
         publish(&mut bytes, "t", b"xy", Some(258));
         assert_eq!(bytes, [0x32, 7, 0, 1, b't', 1, 2, b'x', b'y']);

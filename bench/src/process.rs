@@ -94,10 +94,19 @@ pub fn machine_time() -> anyhow::Result<Duration> {
 
 /// Memory of a process that is in RAM, in bytes.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most memory of a process that has ever been in RAM, in bytes.
+pub fn peak_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.with_context(|| format!("no {name}"))?.trim().trim_end_matches("kB").trim();
+    Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
 /// Lifts the limit of open files to what the system allows; children inherit it.
@@ -118,7 +127,8 @@ mod tests {
     #[test]
     fn the_kernel_tells_about_this_process() {
         let own = std::process::id();
-        assert!(resident_bytes(own).unwrap() > 100_000);
+        let resident = resident_bytes(own).unwrap();
+        assert!(resident > 100_000 && peak_resident_bytes(own).unwrap() >= resident);
         let before = cpu_time(own).unwrap();
         let machine = machine_time().unwrap();
         let started = Instant::now();

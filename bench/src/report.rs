@@ -25,10 +25,24 @@ pub struct Case {
     pub scenario: &'static str,
     pub variant: String,
     pub unit: &'static str,
+    /// What others allow and what the project asks of itself, in the same unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yardstick: Option<Yardstick>,
     pub rounds: Vec<Round>,
     pub comparisons: Vec<Comparison>,
     /// What else was seen, in words.
     pub notes: Vec<String>,
+}
+
+/// Rates to compare with.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Yardstick {
+    /// AWS IoT Core's default quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<f64>,
+    /// Ours, on eight cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
 }
 
 /// One measurement of one peer.
@@ -69,7 +83,15 @@ impl Case {
     /// A case without rounds.
     pub fn new(scenario: &'static str, variant: impl Into<String>, unit: &'static str) -> Self {
         let variant = variant.into();
-        Self { scenario, variant, unit, rounds: Vec::new(), comparisons: Vec::new(), notes: Vec::new() }
+        Self {
+            scenario,
+            variant,
+            unit,
+            yardstick: None,
+            rounds: Vec::new(),
+            comparisons: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Compares jitp with another peer, round by round, if both were measured: what was achieved, and, the other way
@@ -97,31 +119,25 @@ impl Case {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED);
-        let headings = [
-            "peer",
-            self.unit,
-            "range",
-            "p50 ms",
-            "p99 ms",
-            "server µs/op",
-            "server cores",
-            "generator cores",
-            "elsewhere",
-            "failed",
-        ];
-        table.set_header(headings);
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        let mut table = table(["peer", self.unit].into_iter().chain(FIGURES));
         for peer in [Kind::Jitp, Kind::Mosquitto, Kind::MosquittoNagle, Kind::Ceiling] {
             let rounds: Vec<&Round> = self.rounds.iter().filter(|round| round.peer == peer).collect();
             if !rounds.is_empty() {
-                table.add_row(row(peer, &rounds));
+                table.add_row(std::iter::once(peer.to_string()).chain(figures(&rounds)));
             }
         }
         table
+    }
+
+    /// Variant, yardstick and figures: a row of the table of [`Report::add_together`].
+    fn row(&self) -> Vec<String> {
+        let rounds: Vec<&Round> = self.rounds.iter().collect();
+        let rate = |pick: fn(Yardstick) -> Option<f64>| {
+            self.yardstick.and_then(pick).map_or_else(|| "-".to_owned(), grouped)
+        };
+        let words =
+            [self.variant.clone(), rate(|yardstick| yardstick.aws), rate(|yardstick| yardstick.target)];
+        words.into_iter().chain(figures(&rounds)).collect()
     }
 }
 
@@ -162,6 +178,23 @@ impl Report {
         Ok(())
     }
 
+    /// Prints jitp's cases of one scenario as one table.
+    pub fn add_together(&mut self, scenario: &str, cases: Vec<Case>) -> anyhow::Result<()> {
+        let mut table = table(["way", "AWS", "target", "per second"].into_iter().chain(FIGURES));
+        for case in &cases {
+            table.add_row(case.row());
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "\n{scenario}\n{table}")?;
+        for case in &cases {
+            for note in &case.notes {
+                writeln!(out, "  {}: {note}", case.variant)?;
+            }
+        }
+        self.cases.extend(cases);
+        Ok(())
+    }
+
     /// Starts a report with what is known about this machine.
     pub fn begin(machine: Vec<String>) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default();
@@ -188,7 +221,21 @@ pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "jitp-bench: {text}");
 }
 
-fn row(peer: Kind, rounds: &[&Round]) -> Vec<String> {
+/// The headings of [`figures`], but for the first, which is the unit.
+const FIGURES: [&str; 8] =
+    ["range", "p50 ms", "p99 ms", "server µs/op", "server cores", "generator cores", "elsewhere", "failed"];
+
+fn table(headings: impl Iterator<Item = &'static str>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(headings);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn figures(rounds: &[&Round]) -> Vec<String> {
     let middle = |pick: &dyn Fn(&Round) -> Option<f64>| {
         median(&rounds.iter().filter_map(|round| pick(round)).collect::<Vec<_>>())
     };
@@ -196,7 +243,6 @@ fn row(peer: Kind, rounds: &[&Round]) -> Vec<String> {
     let values: Vec<f64> = rounds.iter().map(|round| round.value).collect();
     let (low, high) = range(&values).unwrap_or_default();
     vec![
-        peer.to_string(),
         grouped(median(&values).unwrap_or_default()),
         format!("{} to {}", grouped(low), grouped(high)),
         shown(middle(&|round| round.p50_micros.map(|micros| f64::from(micros) / 1000.0)), 1),

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 use crate::process::Process;
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,12 +16,19 @@ use std::time::Duration;
 pub struct Jitp {
     binary: PathBuf,
     data_dir: PathBuf,
+    config: String,
 }
 
 impl Jitp {
     /// A data directory that does not exist yet.
     pub fn new(lab: &Lab) -> anyhow::Result<Self> {
-        Ok(Self { binary: lab.jitp()?.to_owned(), data_dir: lab.fresh_path("data") })
+        Self::configured(lab, "[log]\nlevel = \"error\"\n")
+    }
+
+    /// The same with a configuration of its own (TOML).
+    pub fn configured(lab: &Lab, config: &str) -> anyhow::Result<Self> {
+        let (binary, data_dir) = (lab.jitp()?.to_owned(), lab.fresh_path("data"));
+        Ok(Self { binary, data_dir, config: config.to_owned() })
     }
 
     /// Where it is.
@@ -31,25 +39,30 @@ impl Jitp {
     /// Starts it and registers the factory's CA with the template: from here on, devices just connect.
     pub fn start(&self, lab: &Lab) -> anyhow::Result<Peer> {
         let (peer, api, _) = self.open(lab)?;
+        self.register_ca(lab, &api, &["--template-body".as_ref(), lab.files.template().as_os_str()])?;
+        Ok(peer)
+    }
+
+    /// Registers the factory's CA; `how` are further arguments of `jitp ca register`.
+    pub fn register_ca(&self, lab: &Lab, api: &str, how: &[&OsStr]) -> anyhow::Result<()> {
         let output = Command::new(&self.binary)
-            .args(["ca", "register", "--api", &api, "--cert"])
+            .args(["ca", "register", "--api", api, "--cert"])
             .arg(lab.files.ca())
             .arg("--key")
             .arg(lab.files.ca_key())
-            .arg("--template-body")
-            .arg(lab.files.template())
+            .args(how)
             .arg("--data-dir")
             .arg(&self.data_dir)
             .stdin(Stdio::null())
             .output()?;
         ensure!(output.status.success(), "jitp ca register: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(peer)
+        Ok(())
     }
 
     /// Starts it over what the directory holds. Gives the API's address and how long it took to be ready.
     pub fn open(&self, lab: &Lab) -> anyhow::Result<(Peer, String, Duration)> {
         let config = lab.fresh_path("jitp.toml");
-        std::fs::write(&config, "[log]\nlevel = \"error\"\n")?;
+        std::fs::write(&config, &self.config)?;
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--config"]).arg(config);
         command.arg("--data-dir").arg(&self.data_dir);

@@ -1,22 +1,13 @@
 //! Many devices connecting, some at a time: from TCP connect to CONNACK, then DISCONNECT.
+use super::lanes::{self, Work};
 use crate::client::Target;
 use crate::factory::Device;
 use crate::peers::Peer;
 use crate::report::Round;
-use crate::statistics::percentile;
-use crate::usage::Meter;
-use anyhow::{Context, ensure};
 use rustls::ClientConfig;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
-
-/// How many connect at the same time.
-pub const AT_A_TIME: usize = 64;
-
-/// More failures than this share of all connections, and the measurement means nothing.
-const FAILURES_ACCEPTED: f64 = 0.01;
 
 /// Who connects, in which order, with which settings.
 pub trait Visitors: Send + Sync + 'static {
@@ -40,46 +31,17 @@ impl Visitors for Once {
     }
 }
 
-/// Lets visitors connect, [`AT_A_TIME`], until there are no more or the time is over.
-pub async fn measure(
+/// Lets visitors connect until there are no more or the time is over.
+pub async fn measure<V: Visitors>(
     peer: &Peer,
     round: u32,
-    visitors: Arc<impl Visitors>,
+    visitors: Arc<V>,
     time: Duration,
 ) -> anyhow::Result<Connections> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let meter = Meter::start(peer.pid())?;
-    let until = Instant::now() + time;
-    let mut lanes = JoinSet::new();
-    for _ in 0..AT_A_TIME {
-        lanes.spawn(lane(peer.target.clone(), visitors.clone(), next.clone(), until));
-    }
-    let mut all = Lane::default();
-    while let Some(lane) = lanes.join_next().await {
-        all.join(lane?);
-    }
-    let usage = meter.stop()?;
-    let (done, failed) = (all.micros.len(), all.failures);
-    if failed as f64 > FAILURES_ACCEPTED * (done + failed) as f64 {
-        let error = all.error.context("a connection failed")?;
-        return Err(error.context(format!(
-            "{}: {failed} of {} connections failed",
-            peer.kind,
-            done + failed
-        )));
-    }
-    ensure!(done > 0, "{}: nobody connected", peer.kind);
-    let round = Round {
-        peer: peer.kind,
-        round,
-        value: done as f64 / usage.seconds,
-        operations: done as u64,
-        usage: Some(usage),
-        p50_micros: percentile(&mut all.micros, 0.5),
-        p99_micros: percentile(&mut all.micros, 0.99),
-        failures: failed as u64,
-    };
-    Ok(Connections { round, resumed: all.resumed })
+    let target = peer.target.clone();
+    let connecting = Arc::new(Connecting { target, visitors, resumed: AtomicU64::new(0) });
+    let round = lanes::measure(peer, round, connecting.clone(), time).await?;
+    Ok(Connections { round, resumed: connecting.resumed.load(Ordering::Relaxed) })
 }
 
 /// Connects every device once and says goodbye: for a server to know them.
@@ -88,45 +50,25 @@ pub async fn introduce(peer: &Peer, devices: &Arc<Vec<Device>>) -> anyhow::Resul
     measure(peer, 0, Arc::new(Once(devices.clone())), ample).await.map(|_| ())
 }
 
-#[derive(Default)]
-struct Lane {
-    micros: Vec<u32>,
-    resumed: u64,
-    failures: usize,
-    error: Option<anyhow::Error>,
-}
-
-impl Lane {
-    fn join(&mut self, other: Self) {
-        self.micros.extend(other.micros);
-        self.resumed += other.resumed;
-        self.failures += other.failures;
-        self.error = self.error.take().or(other.error);
-    }
-}
-
-async fn lane(
+struct Connecting<V> {
     target: Arc<Target>,
-    visitors: Arc<impl Visitors>,
-    next: Arc<AtomicUsize>,
-    until: Instant,
-) -> Lane {
-    let mut lane = Lane::default();
-    while Instant::now() < until {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let Some((device, config)) = visitors.visitor(number, &target) else { break };
+    visitors: Arc<V>,
+    resumed: AtomicU64,
+}
+
+impl<V: Visitors> Work for Connecting<V> {
+    async fn piece(&self, number: usize) -> Option<anyhow::Result<Duration>> {
+        let (device, config) = self.visitors.visitor(number, &self.target)?;
         let started = Instant::now();
-        match target.connect(device, config).await {
-            Ok(connected) => {
-                lane.micros.push(u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX));
-                lane.resumed += u64::from(connected.resumed);
-                connected.disconnect().await;
-            }
-            Err(error) => {
-                lane.failures += 1;
-                lane.error.get_or_insert(error);
-            }
+        let connected = match self.target.connect(device, config).await {
+            Ok(connected) => connected,
+            Err(error) => return Some(Err(error)),
+        };
+        let took = started.elapsed();
+        if connected.resumed {
+            self.resumed.fetch_add(1, Ordering::Relaxed);
         }
+        connected.disconnect().await;
+        Some(Ok(took))
     }
-    lane
 }

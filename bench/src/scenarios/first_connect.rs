@@ -2,7 +2,8 @@
 //!
 //! jitp provisions each before its CONNACK: thing, certificate, attachment, the shared inline policy, all durable. Its
 //! peers verify the certificate and forget it.
-use super::connecting::{AT_A_TIME, Once, measure};
+use super::connecting::{Once, measure};
+use super::lanes::AT_A_TIME;
 use crate::lab::Lab;
 use crate::peers::{Jitp, Kind, Peer};
 use crate::report::{Case, Report, progress};

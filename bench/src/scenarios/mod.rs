@@ -3,9 +3,13 @@ mod archive;
 mod connecting;
 mod first_connect;
 mod idle_memory;
+mod lanes;
+mod provision;
 mod registry;
 mod throughput;
 mod warm_connect;
+
+pub use provision::Way;
 
 use crate::arguments::{Measure, Scenario};
 use crate::lab::Lab;
@@ -27,6 +31,7 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
         match scenario {
             Scenario::FirstConnect => first_connect::run(&lab, &mut report).await?,
             Scenario::WarmConnect => warm_connect::run(&lab, &mut report).await?,
+            Scenario::Provision => provision::run(&lab, &mut report).await?,
             Scenario::Throughput => throughput::run(&lab, &mut report).await?,
             Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
             Scenario::Registry => registry::run(&lab, &mut report)?,

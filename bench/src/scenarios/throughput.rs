@@ -98,7 +98,7 @@ async fn measure(
     let (publishing, subscribing) = devices.split_at_checked(shape.publishers).context("too few devices")?;
     for (index, device) in subscribing.iter().take(shape.subscribers).enumerate() {
         let mut connected = connect(peer, device).await?;
-        connected.subscribe(FILTER, shape.qos).await?;
+        connected.subscribe(&[FILTER], shape.qos).await?;
         tasks.spawn(subscriber::run(connected.stream, flow.clone(), index, expected));
     }
     let mut publishers = JoinSet::new();

@@ -1,5 +1,6 @@
 //! Devices that the broker knows: full handshakes, and resumed ones.
-use super::connecting::{AT_A_TIME, Visitors, introduce, measure};
+use super::connecting::{Visitors, introduce, measure};
+use super::lanes::AT_A_TIME;
 use crate::client::Target;
 use crate::factory::Device;
 use crate::lab::Lab;
