@@ -8,12 +8,12 @@
 )]
 mod support;
 
-use jitp_provisioner::certs::KeyKind;
+use jitp_provisioner::certs::{Attribute, KeyKind, KeyPair};
 use jitp_provisioner::issuing::IssuingOptions;
 use jitp_provisioner::names::TemplateName;
 use jitp_provisioner::records::{CertificateStatus, ProvisioningHook, TemplateType};
-use jitp_provisioner::registry::CreateTemplate;
-use jitp_provisioner::{Callback, Callbacks, Options, ReasonCode};
+use jitp_provisioner::registry::{CreateTemplate, PageRequest};
+use jitp_provisioner::{AttemptFilter, AttemptKind, Callback, Callbacks, Options, ReasonCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 const CREATE: &str = "$aws/certificates/create/json";
 const REGISTER: &str = "$aws/provisioning-templates/pumps/provision/json";
+const RENEW: &str = "$jitp/certificates/renew/json";
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:stock";
 
 fn body() -> Value {
@@ -202,6 +203,81 @@ async fn topics_beside_the_requests_are_refused_and_so_are_requests_with_retain_
     let mut wire = world.wire(&device).await;
     let will = Connect { will: Some((CREATE, "", 1, false)), ..Connect::new(5, "w") };
     assert_eq!(wire.connect(&will).await, 0x87);
+}
+
+#[tokio::test]
+async fn a_request_of_qos_2_ends_the_connection_and_is_not_served() {
+    let world = world().await;
+    let device = world.device("claim");
+    for topic in [CREATE, "$aws/certificates/create-from-csr/cbor", REGISTER, RENEW] {
+        let mut wire = world.online(&device, 4, "c").await;
+        wire.send(&publish(4, topic, b"", 2, 1)).await;
+        wire.closed().await;
+        let mut wire = world.online(&device, 5, "c").await;
+        wire.send(&publish(5, topic, b"", 2, 1)).await;
+        wire.disconnected(0x9b).await;
+    }
+    let everything = PageRequest { after: None, limit: 10, ascending: true };
+    let certificates = world.registry().list_certificates(None, &everything).await.unwrap();
+    let ids: Vec<_> = certificates.items.iter().map(|certificate| certificate.certificate_id).collect();
+    assert_eq!(ids, [device.id], "a certificate was made");
+}
+
+/// A client whose session outlives its connections.
+async fn resume(world: &World, device: &Device) -> Wire {
+    let mut wire = world.wire(device).await;
+    assert_eq!(wire.connect(&Connect { clean: false, ..Connect::new(4, "boot-1") }).await, 0);
+    wire
+}
+
+/// Sends what was sent before: with DUP and the same packet id.
+async fn ask_again(wire: &mut Wire, topic: &str, payload: &Value) -> Value {
+    wire.send(&publish_flags(4, topic, payload.to_string().as_bytes(), 0b1010, 11)).await;
+    assert_eq!(wire.packet().await, [0x40, 2, 0, 11]);
+    answer(wire, &format!("{topic}/accepted")).await
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_over_a_reconnect_or_a_restart_is_answered_again_and_provisions_once() {
+    let mut world = world().await;
+    template(&world, "pumps", None).await;
+    let claim = world.device("claim");
+    let mut wire = resume(&world, &claim).await;
+    for filter in ["$aws/certificates/#", "$aws/provisioning-templates/#", "$jitp/certificates/#"] {
+        assert_eq!(wire.subscribe(4, filter, 1).await, 1);
+    }
+    // A certificate more, which is deleted when nobody uses it.
+    let (unused, made) = (certificate(&mut wire).await, ask_again(&mut wire, CREATE, &json!({})).await);
+    assert_ne!(unused["certificateId"], made["certificateId"]);
+    let keys = KeyPair::generate(KeyKind::EcP256).unwrap();
+    let csr = keys.sign_request(&[(Attribute::CommonName, "claim".into())]).unwrap();
+    let requests = [
+        (
+            REGISTER,
+            json!({ "certificateOwnershipToken": made["certificateOwnershipToken"],
+                           "parameters": { "Serial": "pump-1" } }),
+        ),
+        (RENEW, json!({ "certificateSigningRequest": csr })),
+    ];
+    // The connection breaks before the client has heard anything.
+    for (topic, payload) in &requests {
+        wire.send(&publish(4, topic, payload.to_string().as_bytes(), 1, 11)).await;
+    }
+    drop(wire);
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let mut wire = resume(&world, &claim).await;
+        for (topic, payload) in &requests {
+            heard.push(ask_again(&mut wire, topic, payload).await);
+        }
+        drop(wire);
+        world = world.restart().await;
+    }
+    let [device, renewed, device_again, renewed_again] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!(*device, json!({ "thingName": "pump-1", "deviceConfiguration": { "interval": 30 } }));
+    assert_eq!((device, renewed), (device_again, renewed_again));
+    let runs = world.provisioner.attempts(&AttemptFilter::default(), None, 100).await.unwrap();
+    assert_eq!(runs.iter().filter(|attempt| attempt.kind == AttemptKind::Fleet).count(), 1);
 }
 
 #[tokio::test]

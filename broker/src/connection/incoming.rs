@@ -133,9 +133,8 @@ impl<S: ByteStream> Established<S> {
         if let Err(message) = limits.check_properties(publish.properties.as_deref()) {
             return Err(Ending::Violation(Violation::new(DisconnectReasonCode::QuotaExceeded, message)));
         }
-        if publish.qos == QoS::ExactlyOnce && self.shared.config.profile == Profile::Aws {
-            let message = "a PUBLISH of QoS 2, which profile aws does not support";
-            return Err(Ending::Violation(Violation::new(DisconnectReasonCode::QosNotSupported, message)));
+        if publish.qos == QoS::ExactlyOnce {
+            self.check_exactly_once(&publish.topic)?;
         }
         if !Arc::ptr_eq(&publish.topic, &self.last_topic)
             && let Err(error) = self.shared.topics.check_topic(&publish.topic)
@@ -144,6 +143,20 @@ impl<S: ByteStream> Established<S> {
             return Err(Ending::Violation(Violation::new(DisconnectReasonCode::TopicNameInvalid, message)));
         }
         Ok(())
+    }
+
+    /// Where QoS 2 ends the connection. For a request it is no QoS of AWS's in any profile, and would promise what is not
+    /// kept: it is served at least once. PUBREC has no reason code for that, so it is DISCONNECT 0x9B, as for all QoS 2 on
+    /// AWS (`spec/mqtt-behaviour.md` sections 1 and 8, `spec/fleet-provisioning.md` section 2).
+    fn check_exactly_once(&self, topic: &str) -> Result<(), Ending> {
+        let message = if self.shared.config.profile == Profile::Aws {
+            "a PUBLISH of QoS 2, which profile aws does not support"
+        } else if Api::of(topic).is_some() {
+            "a request with QoS 2: send it with QoS 0 or 1"
+        } else {
+            return Ok(());
+        };
+        Err(Ending::Violation(Violation::new(DisconnectReasonCode::QosNotSupported, message)))
     }
 
     fn authorize_and_publish(&mut self, publish: Publish) -> Result<(), PublishRefused> {
