@@ -384,15 +384,19 @@ impl Provisioner {
     pub fn replace_issuer(&self, issuer: Box<dyn Issuer>) {
         self.inner.issuing.replace_issuer(issuer);
     }
-    /// Begins to make device keys ahead if there is a template of type FLEET_PROVISIONING, so that the first devices that ask
-    /// for a key need not wait. Elsewhere nobody asks, and the processor is better left alone: there the first request begins.
+    /// Begins to make device keys ahead, so that the first devices that ask for a key need not wait. For where devices will
+    /// ask: elsewhere the processor is better left alone, and the first request begins.
+    pub fn make_keys_ahead(&self) {
+        self.inner.issuing.keys().fill();
+    }
+    /// [`Self::make_keys_ahead`] if there is a template of type FLEET_PROVISIONING.
     pub async fn prepare_keys(&self) -> Result<(), RegistryError> {
         const PAGE: usize = 250;
         let mut request = PageRequest { after: None, limit: PAGE, ascending: true };
         loop {
             let page = self.registry().list_templates(&request).await?;
             if page.items.iter().any(|template| template.template_type == TemplateType::FleetProvisioning) {
-                self.inner.issuing.keys().fill();
+                self.make_keys_ahead();
                 return Ok(());
             }
             request.after = page.next;

@@ -215,6 +215,22 @@ async fn devices_that_share_a_claim_hear_their_own_answers_and_nobody_hears_thei
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_ahead_as_soon_as_there_is_a_fleet_template() -> anyhow::Result<()> {
+    let fleet = Fleet::new(BrokerOptions::default(), false).await?;
+    let api = fleet.plant.broker.api()?;
+    let in_stock = async {
+        loop {
+            let metrics = api.open("/metrics").await?.body;
+            if metrics.as_str().is_some_and(|text| text.contains("\nIssuingKeys_Ready ")) {
+                return anyhow::Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, in_stock).await.context("nobody has asked, and no key is in stock")?
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_and_its_answer_survive_a_kill() -> anyhow::Result<()> {
     let mut fleet = Fleet::new(BrokerOptions::default(), false).await?;
     let filters = ["$aws/certificates/#", "$aws/provisioning-templates/pumps/provision/+/+"];

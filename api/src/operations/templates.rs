@@ -33,6 +33,9 @@ pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
         tags: tags::of_new(call)?,
     };
     let record = call.registry().create_template(template).await?;
+    if record.template_type == TemplateType::FleetProvisioning {
+        call.provisioner().make_keys_ahead();
+    }
     Ok(Reply::members(json!({
         "templateArn": call.arn(ResourceKind::ProvisioningTemplate, &record.name),
         "templateName": record.name,
