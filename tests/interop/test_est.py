@@ -74,6 +74,9 @@ def test_the_ca_certificates_are_those_that_issue(broker, factory):
     status, headers, answer = est(broker, device, "cacerts")
     assert status == 200
     assert headers["content-type"].startswith("application/pkcs7-mime")
+    assert headers["content-transfer-encoding"] == "base64"
+    assert max(map(len, answer.splitlines())) == 76
+    assert est(broker, device, "plant-a/cacerts")[2] == answer, "under the label of a CA"
     issuing = (broker.data / "issuing-ca.pem").read_text()
     body = lambda pem: "".join(pem.split("-----BEGIN CERTIFICATE-----")[1].split("-----END")[0].split())
     assert body(certificates(answer)) == body(issuing)
@@ -127,7 +130,8 @@ def test_what_is_refused_says_why(broker, factory, tmp_path):
     _, csr = request(tmp_path, "/CN=est-3")
     assert est(broker, device, "simpleenroll", b"nonsense!")[0] == 400
     assert est(broker, device, "simpleenroll", b"A" * 20_000)[0] == 413
-    assert est(broker, device, "simpleenroll")[0] == 405
+    status, headers, _ = est(broker, device, "simpleenroll")
+    assert (status, headers["allow"]) == (405, "POST")
     assert est(broker, device, "csrattrs")[0] == 404
     stranger = factory.device("est-stranger")
     assert est(broker, stranger, "simpleenroll", base64.b64encode(csr))[0] == 403, "never provisioned"

@@ -72,7 +72,7 @@ def test_the_sample_consumer_lets_in_who_matches_and_nobody_else(plant):
 
 def test_operators_approve_by_rule_with_policies_or_a_template_and_reject(plant, tmp_path):
     broker, factory, _ = plant
-    names = ["hall-1-a", "hall-1-b", "hall-2-a", "hall-3-a"]
+    names = ["hall-1-a", "hall-1-b", "hall-2-a", "hall-3-a", "hall-4-a", "hall-5-a", "hall-5-b"]
     devices = {name: factory.device(name) for name in names}
     for name, device in devices.items():
         knock(broker, device, name)
@@ -109,6 +109,10 @@ def test_operators_approve_by_rule_with_policies_or_a_template_and_reject(plant,
 
     [rejected] = broker.jitp("reject", certificate_id(devices["hall-3-a"][0]), "--revoke", "--yes")
     assert rejected["status"] == "REVOKED"
+    by_subject = broker.jitp("reject", "--subject", "CN=hall-5-?", "--yes")
+    assert [one["status"] for one in by_subject] == ["INACTIVE", "INACTIVE"]
+    [by_hand] = broker.jitp("approve", certificate_id(devices["hall-4-a"][0]), "--policy", "device", "--yes")
+    assert by_hand["status"] == "ACTIVE"
     left = {one["certificateId"] for one in broker.jitp("approve", "--all", "--dry-run")}
     assert not left & {certificate_id(device[0]) for device in devices.values()}
 

@@ -18,7 +18,13 @@ def replay(broker, version):
     return run.returncode, json.loads(run.stdout)
 
 
-def test_a_version_is_tried_on_the_devices_that_came(broker, factory):
+def registry(broker, file):
+    """All records, as an archive has them between its first and its last line."""
+    broker.jitp("export", str(file))
+    return file.read_text().splitlines()[1:-1]
+
+
+def test_a_version_is_tried_on_the_devices_that_came(broker, factory, tmp_path):
     iot = broker.iot()
     for number in range(3):
         name = f"replayed-{number}"
@@ -29,8 +35,12 @@ def test_a_version_is_tried_on_the_devices_that_came(broker, factory):
     edited["Resources"]["thing"]["Properties"]["AttributePayload"]["line"] = "fixed"
     version = iot.create_provisioning_template_version(
         templateName="plant-a", templateBody=json.dumps(edited))["versionId"]
+    before = registry(broker, tmp_path / "before.jsonl")
+    attempts = broker.attempts()
     code, other = replay(broker, version)
     assert code == 2
+    assert registry(broker, tmp_path / "after.jsonl") == before, "nothing is written"
+    assert broker.attempts() == attempts
     [change] = next(d for d in other["differences"] if "CN=replayed-0" in d["subject"])["changes"]
     assert change == {"what": "attributes.line", "was": "line-7", "wouldBe": "fixed"}
     assert iot.describe_thing(thingName="replayed-0")["attributes"] == {"line": "line-7"}
