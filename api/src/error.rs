@@ -95,6 +95,12 @@ impl ApiError {
         let message = format!("this access key has {most} calls under way, as many as it may: try again");
         Self::new("ThrottlingException", StatusCode::BAD_REQUEST, message)
     }
+    /// All callers together have called an operation as often in this second as they may.
+    pub fn rate_exceeded(operation: &str, rate: u32) -> Self {
+        let message =
+            format!("rate exceeded: {operation} is answered {rate} times per second (api.rates): try again");
+        Self::new("ThrottlingException", StatusCode::BAD_REQUEST, message)
+    }
     /// A link to a report that opens nothing: what is wrong with it is nobody's business.
     pub fn no_report() -> Self {
         Self::new(

@@ -28,6 +28,10 @@ impl Route {
     pub fn changes(&self) -> bool {
         self.method != "GET" && self.right != Right::Read && !self.is_message()
     }
+    /// Does it read, and make what it reads if there is none yet? What it made is then audited, what it read is not.
+    pub fn makes_if_absent(&self) -> bool {
+        self.operation == "GetRegistrationCode"
+    }
     /// Is the body a payload for devices? Messages are too many to be audited each, and no settings.
     pub fn is_message(&self) -> bool {
         self.operation == "Publish"

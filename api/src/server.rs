@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::AccessKeys;
 use crate::in_flight::InFlight;
 use crate::limits::Limits;
+use crate::rates::{Rates, Throttle};
 use crate::service::{Service, Shared};
 use crate::tls::Tls;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub keys: AccessKeys,
     /// Bounds of requests and connections.
     pub limits: Limits,
+    /// How often each operation is answered.
+    pub rates: Rates,
     /// What DescribeEndpoint answers: host, or `host:port` where the port is not 8883.
     pub endpoint: String,
     /// Answers `POST /jitp/v1/reset` and returns the registry to this; `None`: 404.
@@ -68,6 +71,7 @@ impl Api {
             keys: config.keys,
             limits,
             in_flight: InFlight::new(limits.in_flight_per_key),
+            throttle: Throttle::new(config.rates),
             endpoint: config.endpoint,
             encrypted: tls.is_some(),
             reset: config.reset,

@@ -26,6 +26,7 @@ use crate::in_flight::{InFlight, Place};
 use crate::keys::{AccessKeys, KnownKey};
 use crate::limits::Limits;
 use crate::operations::ROUTES;
+use crate::rates::Throttle;
 use crate::reply::Reply;
 use crate::route::{Match, Route, Routes};
 use crate::{audited, health, reports, signature};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub keys: AccessKeys,
     pub limits: Limits,
     pub in_flight: InFlight,
+    pub throttle: Throttle,
     pub endpoint: String,
     /// Is the API served over TLS?
     pub encrypted: bool,
@@ -147,13 +149,15 @@ async fn run(
     let place = shared.in_flight.enter(&key.id).ok_or_else(|| ApiError::too_many_calls(most))?;
 
     let route = found.route;
+    let taken = shared.throttle.take(route.operation, shared.provisioner.clock().now());
+    taken.map_err(|rate| ApiError::rate_exceeded(route.operation, rate))?;
     let permitted = match key.role.allows(route.right) {
         true => Ok(()),
         false => Err(ApiError::unauthorized(&key.id, key.role, route.operation, route.right)),
     };
     let origin = parts.extensions.get::<Origin>().cloned();
     let call = Call::decode(Arc::clone(&shared), found, region, parts, &body);
-    if !route.changes() {
+    if !route.changes() && !route.makes_if_absent() {
         permitted?;
         let call = call?;
         let reply = (route.run)(&call).await.map_err(|error| error.for_region(call.region()))?;
@@ -204,6 +208,9 @@ impl Change {
         let audited = AuditedCall::begin(shared.provisioner.audit(), record, started);
         let call = call.map(|call| call.audited_as(&audited));
         let result = run_changing(route, permitted, call).await;
+        if route.makes_if_absent() {
+            return result;
+        }
         match (audited.end(result.as_ref().err().map(ApiError::exception)).await, result) {
             (Err(error), Ok(_)) => {
                 tracing::error!(%error, operation = route.operation, "a call was done but could not be audited");

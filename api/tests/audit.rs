@@ -67,6 +67,39 @@ async fn refused_calls_are_in_the_log_and_reading_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_call_for_the_registration_code_makes_it_and_is_in_the_log_once() {
+    let server = Server::start().await;
+    let viewer = server.client_of("viewer").await;
+    let code = viewer.ok("GET", "/registrationcode", Value::Null).await;
+    assert_eq!(viewer.ok("GET", "/registrationcode", Value::Null).await, code);
+    let found = records(&server, "?operation=GetRegistrationCode").await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["accessKeyId"], viewer.key.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_names_what_the_call_made() {
+    let server = Server::start().await;
+    let issued = server.client.ok("POST", "/keys-and-certificate?setAsActive=true", Value::Null).await;
+    let template = json!({
+        "Parameters": {"Name": {"Type": "String"}},
+        "Resources": {
+            "thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": {"Ref": "Name"}}},
+            "certificate": {
+                "Type": "AWS::IoT::Certificate",
+                "Properties": {"CertificateId": issued["certificateId"]},
+            },
+        },
+    });
+    let body = json!({"templateBody": template.to_string(), "parameters": {"Name": "pump-1"}});
+    server.client.ok("POST", "/things", body).await;
+    let [registered, created] = records(&server, "").await.try_into().unwrap();
+    assert_eq!(created["resources"]["certificateId"], issued["certificateId"]);
+    let made = json!({"certificateId": issued["certificateId"], "thingName": "pump-1"});
+    assert_eq!(registered["resources"], made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_private_key_is_in_the_log() {
     let server = Server::start().await;
     let operator = server.client_of("operator").await;

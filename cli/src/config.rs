@@ -16,6 +16,9 @@ pub const DEFAULT: &str = include_str!("../default.toml");
 /// The longest time in seconds that can be configured where a time must be finite: ten years.
 const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
+/// AWS allows fewer policies on a thing group than jitp (`spec/quotas.md` sections 4 and 8).
+const AWS_POLICIES_PER_GROUP: usize = 2;
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -116,6 +119,16 @@ pub struct Api {
     pub handshake_deadline_seconds: u64,
     pub header_deadline_seconds: u64,
     pub body_deadline_seconds: u64,
+    pub quotas: Quotas,
+    pub rates: BTreeMap<String, u32>,
+}
+
+/// Whose rates the operations of the API have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quotas {
+    None,
+    Aws,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -282,6 +295,7 @@ impl Config {
                 bail!("api.{key} is too small: it must be at least {least}");
             }
         }
+        self.api_rates()?;
         let Bulk { tasks, lines_in_flight, .. } = self.bulk;
         for (key, value, most) in [("tasks", tasks, 100), ("lines_in_flight", lines_in_flight, 512)] {
             if !(1..=most).contains(&value) {
@@ -366,6 +380,22 @@ impl Config {
         }
     }
 
+    /// AWS's rates if they are wanted, and over them what is said of single operations.
+    pub fn api_rates(&self) -> anyhow::Result<jitp_api::Rates> {
+        let mut rates = match self.api.quotas {
+            Quotas::None => jitp_api::Rates::default(),
+            Quotas::Aws => jitp_api::Rates::of_aws(),
+        };
+        for (operation, rate) in &self.api.rates {
+            if rates.set(operation, *rate).is_err() {
+                let near = nearest(operation, jitp_api::operations().map(|known| known.operation));
+                let hint = near.map_or_else(String::new, |near| format!("did you mean {near:?}? "));
+                bail!("api.rates: there is no operation {operation:?}: {hint}docs/api.md lists them");
+            }
+        }
+        Ok(rates)
+    }
+
     /// Reads the files of the issuing CA if there are some.
     pub fn provisioner(&self) -> anyhow::Result<jitp_provisioner::Options> {
         let (p, r, b) = (&self.provisioning, &self.registry, &self.bulk);
@@ -377,7 +407,10 @@ impl Config {
             run_deadline: Duration::from_secs(p.run_deadline_seconds),
             ca_certificates_per_subject: r.ca_certificates_per_subject,
             templates: r.templates,
-            policies_per_group: r.policies_per_thing_group,
+            policies_per_group: match self.broker.compat {
+                Profile::Standard => r.policies_per_thing_group,
+                Profile::Aws => r.policies_per_thing_group.min(AWS_POLICIES_PER_GROUP),
+            },
             attempts_kept: r.attempts_kept,
             attempts_kept_for: Duration::from_secs(r.attempts_kept_days.saturating_mul(24 * 3600)),
             audit_kept: r.audit_kept,
@@ -419,8 +452,8 @@ fn address_or_nothing<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Opti
 
 /// Lays `given` over `known`; every key that `known` lacks is an error that names the nearest one.
 fn merge(known: &mut toml::Table, given: toml::Table, path: &str) -> anyhow::Result<()> {
-    // Sections whose keys are names that the operator chooses.
-    if path == "hooks" {
+    // Sections whose keys are names: the operator's, or those of operations.
+    if matches!(path, "hooks" | "api.rates") {
         known.extend(given);
         return Ok(());
     }
@@ -487,6 +520,7 @@ mod tests {
         );
         assert_eq!(format!("{:?}", config.broker().limits), format!("{:?}", jitp_broker::Limits::default()));
         assert_eq!(config.api_limits(), jitp_api::Limits::default());
+        assert_eq!(config.api_rates().unwrap(), jitp_api::Rates::default());
     }
 
     #[test]
@@ -494,6 +528,7 @@ mod tests {
         let config = Config::parse("[broker]\ncompat = \"aws\"", "test").unwrap();
         assert_eq!(config.broker.compat, Profile::Aws);
         assert_eq!(config.broker().limits_in_force().topic_levels, 8);
+        assert_eq!(config.provisioner().unwrap().policies_per_group, 2);
         assert_eq!(config.api.listen.port(), 8080);
     }
 
@@ -515,12 +550,25 @@ mod tests {
             ("[broker]\nwrite_deadline_seconds = 9999999999", "broker.write_deadline_seconds"),
             ("broker = 3", "is a section"),
             ("[api]\nmax_in_flight_per_key = 0", "at least 1"),
+            ("[api.rates]\nCreateThng = 5", "did you mean \"CreateThing\""),
+            ("[api.rates]\nCreateThing = -5", "in test"),
+            ("[api]\nquotas = \"gcp\"", "in test"),
             ("[api]\nlisten = \"0.0.0.0:8080\"", "--api-tls"),
             ("[api]\nlisten = \"[::]:8080\"", "--insecure-api"),
         ] {
             let text = format!("{:#}", Config::parse(file, "test").unwrap_err());
             assert!(text.contains(expected), "{file}: {text}");
         }
+    }
+
+    #[test]
+    fn rates_of_operations_are_those_of_aws_with_what_is_said_of_single_ones() {
+        let file = "[api]\nquotas = \"aws\"\n[api.rates]\nCreateThing = 7\nListAttempts = 2\nListThings = 0";
+        let mut expected = jitp_api::Rates::of_aws();
+        for (operation, rate) in [("CreateThing", 7), ("ListAttempts", 2), ("ListThings", 0)] {
+            expected.set(operation, rate).unwrap();
+        }
+        assert_eq!(Config::parse(file, "test").unwrap().api_rates().unwrap(), expected);
     }
 
     /// The manual's table of limits names every key of `[broker]` that has a number, with its default.

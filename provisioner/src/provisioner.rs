@@ -1,5 +1,4 @@
 //! The handle that broker, api and cli share.
-use crate::admission::buckets::Buckets;
 use crate::admission::cas::RegisteredCas;
 use crate::admission::flights::Flights;
 use crate::admission::run::Landing;
@@ -9,6 +8,7 @@ use crate::archive::{Export, Seed};
 use crate::attempt::log::AttemptLog;
 use crate::attempt::{Attempt, AttemptFilter};
 use crate::audit::{AuditLog, AuditedCall};
+use crate::buckets::Buckets;
 use crate::bulk::RegistrationTasks;
 use crate::callback::Callbacks;
 use crate::change::ChangeFeed;

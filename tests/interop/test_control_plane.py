@@ -155,3 +155,32 @@ def test_boto3_repeats_a_call_that_was_throttled(tmp_path):
         assert len({thing["thingId"] for thing in done}) == 24
     finally:
         running.stop()
+
+
+def test_boto3_meets_the_rate_of_an_operation_and_backs_off(tmp_path):
+    running = Broker(tmp_path, config='[api]\nquotas = "aws"\n[api.rates]\nCreateThing = 1\n')
+    try:
+        hasty, patient = running.iot(retries=0), running.iot(retries=10)
+
+        def create(number):
+            try:
+                hasty.create_thing(thingName=f"hasty-{number}")
+            except ClientError as error:
+                return error.response
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            refused = [answer for answer in pool.map(create, range(100)) if answer]
+        assert refused, "all of them got through"
+        for answer in refused:
+            assert answer["Error"]["Code"] == "ThrottlingException"
+            assert "CreateThing" in answer["Error"]["Message"]
+            assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+        for number in range(4):
+            patient.create_thing(thingName=f"patient-{number}")
+        # Other operations have their own, AWS's.
+        for number in range(4):
+            hasty.describe_thing(thingName=f"patient-{number}")
+        names = [thing["thingName"] for thing in hasty.list_things(maxResults=250)["things"]]
+        assert len([name for name in names if name.startswith("hasty")]) == 100 - len(refused)
+    finally:
+        running.stop()

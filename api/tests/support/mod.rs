@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use jitp_api::{AccessKey, AccessKeys, Api, Config, Limits};
+use jitp_api::{AccessKey, AccessKeys, Api, Config, Limits, Rates};
 use jitp_certs::{Attribute, Authority, Issued, KeyKind, LeafRequest, Validity};
 use jitp_provisioner::{Clock as _, Options, Provisioner, SystemClock};
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ impl Server {
             listen: ([127, 0, 0, 1], 0).into(),
             tls: None,
             limits: Limits::default(),
+            rates: Rates::default(),
             keys: AccessKeys(vec![AccessKey { id: KEY.into(), secret: SECRET.to_string().into() }]),
             endpoint: "broker.example:18883".into(),
             reset: None,

@@ -123,6 +123,7 @@ impl Service {
             listen: config.api.listen,
             tls,
             limits: config.api_limits(),
+            rates: config.api_rates()?,
             keys: AccessKeys(vec![AccessKey { id: key.id, secret: key.secret }]),
             endpoint: endpoint(config, broker.local_address()),
             reset,

@@ -1,7 +1,6 @@
 //! The way of a first connection: a peer certificate in, a principal or a refusal out (`spec/jitp.md` section 4).
 mod admit;
 pub(crate) mod apply;
-pub(crate) mod buckets;
 pub(crate) mod budget;
 pub(crate) mod cas;
 pub(crate) mod cause;

@@ -13,7 +13,7 @@ pub(crate) use registration::{refuse, register};
 
 pub use refusal::{FleetError, FleetRefusal};
 
-use crate::admission::buckets::Buckets;
+use crate::buckets::Buckets;
 use crate::names::{CertificateId, ThingName};
 use claims::Claims;
 use jitp_templates::Parameters;

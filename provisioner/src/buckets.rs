@@ -10,7 +10,7 @@ const TOKEN: u64 = 1000;
 /// A bucket per key, each holding at most one second's worth of tokens. A key that was never charged has a full
 /// bucket and takes no memory; over `most` keys the one charged for the first time longest ago is forgotten.
 #[derive(Debug)]
-pub(crate) struct Buckets<K> {
+pub struct Buckets<K> {
     most: usize,
     state: Mutex<State<K>>,
 }
@@ -28,12 +28,13 @@ struct Bucket {
 }
 
 impl<K: Hash + Eq + Clone> Buckets<K> {
-    pub(crate) fn new(most: usize) -> Self {
+    /// Remembers at most so many keys.
+    pub fn new(most: usize) -> Self {
         Self { most, state: Mutex::new(State { buckets: HashMap::new(), order: VecDeque::new() }) }
     }
 
     /// Has the key a token at `rate` tokens per second? 0 is unlimited.
-    pub(crate) fn has_token(&self, key: &K, rate: u32, now: Timestamp) -> bool {
+    pub fn has_token(&self, key: &K, rate: u32, now: Timestamp) -> bool {
         rate == 0
             || self
                 .state
@@ -43,8 +44,8 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
                 .is_none_or(|bucket| bucket.refilled(rate, now).level >= TOKEN)
     }
 
-    /// Takes a token if there is one; says whether there was.
-    pub(crate) fn take(&self, key: &K, rate: u32, now: Timestamp) -> bool {
+    /// Takes a token if there is one at `rate` tokens per second; says whether there was. 0 is unlimited.
+    pub fn take(&self, key: &K, rate: u32, now: Timestamp) -> bool {
         if rate == 0 {
             return true;
         }
@@ -65,7 +66,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 
     /// Forgets every charge.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         let mut state = self.state.lock();
         state.buckets.clear();
         state.order.clear();
