@@ -2,7 +2,7 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by what it lacks gives null")]
 
 use anyhow::ensure;
-use jitp_tests::{Broker, Plant, Shared, Wire, jitp};
+use jitp_tests::{Broker, OPEN_TEMPLATE, POLICY, Plant, Shared, Wire, jitp};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -171,5 +171,56 @@ fn the_shell_completes_names_from_the_broker_and_nothing_when_it_is_away() -> an
     let names = complete(&operator.0.api_url())?;
     assert_eq!(names.lines().collect::<Vec<_>>(), ["comp-1", "comp-2"]);
     assert_eq!(complete("http://127.0.0.1:9")?, "");
+    Ok(())
+}
+
+#[test]
+fn versions_of_policies_and_templates_are_added_put_in_force_and_deleted() -> anyhow::Result<()> {
+    let operator = Operator::new()?;
+    let desk = tempfile::tempdir()?;
+    let file = |name: &str, text: &str| -> anyhow::Result<String> {
+        let path = desk.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let (policy, template) = (file("policy.json", POLICY)?, file("template.json", OPEN_TEMPLATE)?);
+    operator.run(&format!("policy create versioned --document {policy}"))?;
+    operator.run(&format!("template create versioned --body {template}"))?;
+    for (word, option, body) in [("policy", "--document", &policy), ("template", "--body", &template)] {
+        let added = operator.run(&format!("{word} update versioned {option} {body}"))?;
+        assert_eq!(added, "version 2 is the default\n");
+        assert_eq!(
+            operator.run(&format!("{word} use versioned 1"))?,
+            format!("version 1 is the default of the {word} versioned\n")
+        );
+        let versions = operator.ask(&format!("{word} versions versioned"))?;
+        assert_eq!(versions.as_array().map(Vec::len), Some(2), "{versions}");
+        assert!(operator.run(&format!("{word} versions versioned"))?.contains("default"));
+        operator.run(&format!("{word} delete-version versioned 2 --yes"))?;
+        assert_eq!(operator.ask(&format!("{word} versions versioned"))?.as_array().map(Vec::len), Some(1));
+        operator.run(&format!("{word} delete versioned --yes"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn certificates_of_devices_and_of_cas_are_deleted_once_they_are_switched_off() -> anyhow::Result<()> {
+    let operator = Operator::new()?;
+    let desk = tempfile::tempdir()?;
+    let out = desk.path().display().to_string();
+    let made = operator.ask(&format!("cert create --active --out {out}"))?;
+    let id = made["certificateId"].as_str().unwrap_or_default();
+    let refused = operator.0.run(&["cert", "delete", id, "--yes"])?;
+    assert!(refused.code == Some(3) && refused.stderr.contains("ACTIVE"), "{refused:?}");
+    operator.run(&format!("cert deactivate {id} --yes"))?;
+    operator.run(&format!("cert delete {id} --yes"))?;
+    assert_eq!(operator.0.run(&["cert", "show", id])?.code, Some(3));
+
+    let (cert, key) = (format!("{out}/ca.pem"), format!("{out}/ca.key"));
+    let ca = operator.ask(&format!("ca create --name Short-lived --cert {cert} --key {key}"))?;
+    let id = ca["certificateId"].as_str().unwrap_or_default();
+    operator.run(&format!("ca register --cert {cert} --key {key} --jitr --inactive"))?;
+    operator.run(&format!("ca delete {id} --yes"))?;
+    assert_eq!(operator.0.run(&["ca", "show", id])?.code, Some(3));
     Ok(())
 }

@@ -3,6 +3,7 @@ use super::{connect, read, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::complete;
+use crate::confirm::Sure;
 use crate::data_dir::write_file;
 use crate::exit::{Exit, InvalidInput};
 use crate::output::{self, member, optional, time};
@@ -32,6 +33,13 @@ pub enum Command {
     Activate(One),
     /// Stop it from registering new devices; those registered keep working
     Deactivate(One),
+    /// Delete one that is deactivated; certificates that it has registered stay
+    Delete {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Show how many certificates it may register by itself, and how fast; or change it
     Budget(Budget),
 }
@@ -150,6 +158,11 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
         Command::Activate(one) => switch(global, &one, "ACTIVE").await,
         Command::Deactivate(one) => switch(global, &one, "INACTIVE").await,
+        Command::Delete { one: One { id, target }, sure } => {
+            sure.about(&format!("Delete the CA certificate {id}"))?;
+            connect(global, &target)?.delete(&format!("/cacertificate/{}", encode(&id))).await?;
+            output::done(global, &json!({}), &format!("CA certificate {id} is deleted"))
+        }
         Command::Budget(args) => budget(global, &args).await,
     }
 }

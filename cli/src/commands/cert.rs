@@ -3,6 +3,7 @@ use super::{connect, issue, status};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::complete;
+use crate::confirm::Sure;
 use crate::exit::Exit;
 use crate::output::{self, member, optional, time};
 use clap::{Args, Subcommand};
@@ -27,9 +28,29 @@ pub enum Command {
     /// Let its device connect
     Activate(One),
     /// Disconnect its device and keep it out until it is activated again
-    Deactivate(One),
+    Deactivate {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Disconnect its device and keep it out for good
-    Revoke(One),
+    Revoke {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Delete one that is not active and has no things
+    Delete {
+        #[command(flatten)]
+        one: One,
+        /// Also if policies are attached to it
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        sure: Sure,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -48,8 +69,20 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Show(one) => show(global, &connect(global, &one.target)?, &one.id).await,
         Command::Chain(one) => chain(global, &connect(global, &one.target)?, &one.id).await,
         Command::Activate(one) => switch(global, &one, "ACTIVE").await,
-        Command::Deactivate(one) => switch(global, &one, "INACTIVE").await,
-        Command::Revoke(one) => switch(global, &one, "REVOKED").await,
+        Command::Deactivate { one, sure } => {
+            sure.about(&format!("Disconnect the device of the certificate {} and keep it out", one.id))?;
+            switch(global, &one, "INACTIVE").await
+        }
+        Command::Revoke { one, sure } => {
+            sure.about(&format!("Revoke the certificate {} for good", one.id))?;
+            switch(global, &one, "REVOKED").await
+        }
+        Command::Delete { one: One { id, target }, force, sure } => {
+            sure.about(&format!("Delete the certificate {id}"))?;
+            let path = format!("/certificates/{}?forceDelete={force}", encode(&id));
+            connect(global, &target)?.delete(&path).await?;
+            output::done(global, &json!({}), &format!("certificate {id} is deleted"))
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod tag;
 pub mod template;
 pub mod thing;
 pub mod thing_type;
+mod versions;
 
 use crate::args::{Global, Target};
 use crate::client::Client;

@@ -1,5 +1,5 @@
 //! `jitp policy`: what devices may do.
-use super::{connect, read};
+use super::{connect, read, versions};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::complete;
@@ -28,6 +28,31 @@ pub enum Command {
         name: String,
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Put another version in force
+    Use {
+        #[arg(add = complete::policies())]
+        name: String,
+        version: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the versions
+    Versions {
+        #[arg(add = complete::policies())]
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete a version that is not in force: there may be five
+    DeleteVersion {
+        #[arg(add = complete::policies())]
+        name: String,
+        version: u32,
+        #[command(flatten)]
+        sure: Sure,
         #[command(flatten)]
         target: Target,
     },
@@ -93,13 +118,18 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
             }
         }
         Command::Update { name, document, target } => {
-            let client = connect(global, &target)?;
-            let path = format!("{}/version?setAsDefault=true", policy(&name));
-            let reply = client.post(&path, &json!({ "policyDocument": read(&document)? })).await?;
-            if global.json {
-                return output::json(&reply);
-            }
-            output::text(&format!("version {} is the default\n", member(&reply, "policyVersionId")))
+            let body = json!({ "policyDocument": read(&document)? });
+            versions::add(global, &target, &versions::OF_POLICY, &name, &body).await
+        }
+        Command::Use { name, version, target } => {
+            versions::select(global, &target, &versions::OF_POLICY, &name, version).await
+        }
+        Command::Versions { name, target } => {
+            versions::list(global, &target, &versions::OF_POLICY, &name).await
+        }
+        Command::DeleteVersion { name, version, sure, target } => {
+            sure.about(&format!("Delete version {version} of the policy {name}"))?;
+            versions::delete(global, &target, &versions::OF_POLICY, &name, version).await
         }
         Command::List { target } => list(global, &connect(global, &target)?).await,
         Command::Show { name, target } => show(global, &connect(global, &target)?, &name).await,

@@ -1,8 +1,9 @@
 //! `jitp template`: what a first connection brings about.
-use super::{connect, issue, read};
+use super::{connect, issue, read, versions};
 use crate::args::{Global, Target};
 use crate::client::{Client, encode};
 use crate::complete;
+use crate::confirm::Sure;
 use crate::exit::{Exit, InvalidInput};
 use crate::output::{self, member, optional, time};
 use clap::{Subcommand, ValueEnum};
@@ -35,6 +36,49 @@ pub enum Command {
         kind: Kind,
         #[arg(long)]
         description: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a template a new default body
+    Update {
+        #[arg(add = complete::templates())]
+        name: String,
+        #[arg(long, value_name = "FILE")]
+        body: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Put another version in force
+    Use {
+        #[arg(add = complete::templates())]
+        name: String,
+        version: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the versions
+    Versions {
+        #[arg(add = complete::templates())]
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete a version that is not in force: there may be five
+    DeleteVersion {
+        #[arg(add = complete::templates())]
+        name: String,
+        version: u32,
+        #[command(flatten)]
+        sure: Sure,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete a template
+    Delete {
+        #[arg(add = complete::templates())]
+        name: String,
+        #[command(flatten)]
+        sure: Sure,
         #[command(flatten)]
         target: Target,
     },
@@ -75,6 +119,26 @@ pub async fn run(global: &Global, command: Command) -> anyhow::Result<Exit> {
             } else {
                 output::text(&format!("{}\n", member(&reply, "templateArn")))
             }
+        }
+        Command::Update { name, body, target } => {
+            let body = json!({ "templateBody": read(&body)? });
+            versions::add(global, &target, &versions::OF_TEMPLATE, &name, &body).await
+        }
+        Command::Use { name, version, target } => {
+            versions::select(global, &target, &versions::OF_TEMPLATE, &name, version).await
+        }
+        Command::Versions { name, target } => {
+            versions::list(global, &target, &versions::OF_TEMPLATE, &name).await
+        }
+        Command::DeleteVersion { name, version, sure, target } => {
+            sure.about(&format!("Delete version {version} of the template {name}"))?;
+            versions::delete(global, &target, &versions::OF_TEMPLATE, &name, version).await
+        }
+        Command::Delete { name, sure, target } => {
+            sure.about(&format!("Delete the template {name}"))?;
+            let path = format!("/provisioning-templates/{}", encode(&name));
+            connect(global, &target)?.delete(&path).await?;
+            output::done(global, &json!({}), &format!("template {name} is deleted"))
         }
         Command::Claim(args) => issue::claim(global, &args).await,
         Command::List { target } => list(global, &connect(global, &target)?).await,
