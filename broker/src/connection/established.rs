@@ -301,7 +301,11 @@ impl<S: ByteStream> Established<S> {
                     self.session.sent(packet_id, delivery.clone());
                     self.confirm(|out| out.publish(&delivery, packet_id, again, now))
                 } else {
-                    let fits = self.out.publish(&delivery, packet_id, again, now);
+                    // Behind one of QoS 2 that must wait: they are sent again in the order in which they were sent.
+                    let fits = match &mut self.held {
+                        Some(held) => held.say(None, |out| out.publish(&delivery, packet_id, again, now)),
+                        None => self.out.publish(&delivery, packet_id, again, now),
+                    };
                     self.session.sent(packet_id, delivery);
                     fits
                 };

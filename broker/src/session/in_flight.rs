@@ -46,3 +46,28 @@ impl InFlight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, SubscriptionIdentifiers};
+    use std::sync::Arc;
+
+    #[test]
+    fn each_step_of_each_qos_waits_for_its_own_answer() {
+        let sent = |qos| InFlight::Publish {
+            packet_id: 1,
+            delivery: Delivery {
+                message: Arc::new(Message::new("t", "", qos)),
+                qos,
+                retain: false,
+                stored: crate::session::durable::Sequence::default(),
+                subscription_identifiers: SubscriptionIdentifiers::None,
+                shared: None,
+            },
+        };
+        assert_eq!(sent(QoS::AtLeastOnce).awaited(), Awaited::Puback);
+        assert_eq!(sent(QoS::ExactlyOnce).awaited(), Awaited::Pubrec);
+        assert_eq!(InFlight::Release { packet_id: 1 }.awaited(), Awaited::Pubcomp);
+    }
+}

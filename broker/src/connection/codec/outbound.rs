@@ -374,6 +374,36 @@ const fn variable_length(value: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Message, SubscriptionIdentifiers};
+    use std::sync::Arc;
+
+    fn delivery(payload: &'static str) -> Delivery {
+        Delivery {
+            message: Arc::new(Message::new("topic", payload, QoS::AtMostOnce)),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            stored: crate::session::durable::Sequence::default(),
+            subscription_identifiers: SubscriptionIdentifiers::None,
+            shared: None,
+        }
+    }
+
+    #[test]
+    fn a_topic_is_written_once_if_the_client_takes_aliases() {
+        let mut out = Outbound::new(ProtocolVersion::V5, 17);
+        out.use_aliases(1);
+        let mut written = |payload| {
+            let fits = out.publish(&delivery(payload), 0, false, Instant::now());
+            let bytes = out.bytes().to_vec();
+            out.clear();
+            fits.then_some(bytes)
+        };
+        // With the alias it would be too large, and so the alias is not set.
+        assert_eq!(written("payload").as_deref(), Some(&b"\x30\x0f\0\x05topic\0payload"[..]));
+        assert_eq!(written("").as_deref(), Some(&b"\x30\x0b\0\x05topic\x03\x23\0\x01"[..]));
+        assert_eq!(written("payload").as_deref(), Some(&b"\x30\x0d\0\0\x03\x23\0\x01payload"[..]));
+        assert_eq!(written("0123456789 too large"), None);
+    }
 
     #[test]
     fn the_largest_connack_is_as_large_as_is_said() {
