@@ -5,6 +5,7 @@
 mod api;
 mod broker;
 mod factory;
+pub mod mqtt;
 mod patience;
 mod plant;
 mod shared;
