@@ -3,6 +3,7 @@ use crate::device_http::HttpOverTls;
 use crate::hooks;
 use crate::issuing::Issuing;
 use anyhow::{Context, bail};
+use jitp_templates::nearest::did_you_mean;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -388,9 +389,9 @@ impl Config {
         };
         for (operation, rate) in &self.api.rates {
             if rates.set(operation, *rate).is_err() {
-                let near = nearest(operation, jitp_api::operations().map(|known| known.operation));
-                let hint = near.map_or_else(String::new, |near| format!("did you mean {near:?}? "));
-                bail!("api.rates: there is no operation {operation:?}: {hint}docs/api.md lists them");
+                let known = jitp_api::operations().map(|known| known.operation);
+                let meant = did_you_mean(operation, known, ":");
+                bail!("api.rates: there is no operation {operation:?}{meant} docs/api.md lists them");
             }
         }
         Ok(rates)
@@ -460,12 +461,8 @@ fn merge(known: &mut toml::Table, given: toml::Table, path: &str) -> anyhow::Res
     for (key, value) in given {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         if !known.contains_key(&key) {
-            match nearest(&key, known.keys().map(String::as_str)) {
-                Some(near) => {
-                    bail!("unknown key {full:?}: did you mean {near:?}? `jitp config` prints every key")
-                }
-                None => bail!("unknown key {full:?}: `jitp config` prints every key"),
-            }
+            let meant = did_you_mean(&key, known.keys().map(String::as_str), ":");
+            bail!("unknown key {full:?}{meant} `jitp config` prints every key");
         }
         match (known.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(given)) => merge(below, given, &full)?,
@@ -477,34 +474,6 @@ fn merge(known: &mut toml::Table, given: toml::Table, path: &str) -> anyhow::Res
         }
     }
     Ok(())
-}
-
-/// The candidate with the smallest edit distance, if it is small enough to be a typing mistake.
-fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|c| (edit_distance(text, c), c))
-        .filter(|(d, c)| *d <= 2.max(c.chars().count() / 3))
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, c)| c)
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut previous = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let above = *cell;
-            left = (previous + usize::from(x != *y)).min(above + 1).min(left + 1);
-            previous = above;
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -592,12 +561,5 @@ mod tests {
             assert!(Config::parse(&format!("[api]\nlisten = \"0.0.0.0:8080\"\n{more}"), "test").is_ok());
         }
         assert!(Config::parse("[api]\nlisten = \"[::1]:8080\"", "test").is_ok());
-    }
-
-    #[test]
-    fn edit_distances() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! The stable reason codes: why a device was let in, or not. `docs/reason-codes.md` is compared with this by a test.
 
+use jitp_templates::nearest::{nearest, quoted};
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
         /// Why a device was let in, or not. Codes never change their meaning and are never reused.
@@ -22,7 +24,7 @@ macro_rules! reasons {
         impl std::str::FromStr for ReasonCode {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|c| c.as_str() == text).ok_or_else(|| format!("unknown reason code {text:?}"))
+                Self::ALL.iter().copied().find(|c| c.as_str() == text).ok_or_else(|| unknown(text))
             }
         }
         impl std::fmt::Display for ReasonCode {
@@ -126,6 +128,23 @@ reasons! {
     Internal = "INTERNAL_SERVER_ERROR",
 }
 
+/// For a person who wrote what is no code.
+fn unknown(text: &str) -> String {
+    let codes = || ReasonCode::ALL.iter().map(|code| code.as_str());
+    // A code is often remembered without its first word.
+    let part = || codes().find(|code| text.len() > 3 && code.ends_with(&text.to_ascii_uppercase()));
+    let shown = quoted(text);
+    match nearest(text, codes()).or_else(part) {
+        Some(near) => {
+            format!("{shown} is no reason code: did you mean {near}? docs/reason-codes.md explains them all")
+        }
+        None => {
+            let all = codes().collect::<Vec<_>>().join(", ");
+            format!("{shown} is no reason code; docs/reason-codes.md explains them all: {all}")
+        }
+    }
+}
+
 impl ReasonCode {
     /// The same certificate may succeed later without anyone doing anything.
     pub const fn is_transient(self) -> bool {
@@ -180,6 +199,22 @@ mod tests {
             assert!(reason.as_str().chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{reason}");
             assert_eq!(reason.as_str().parse(), Ok(*reason));
         }
-        assert!("NO_SUCH_CODE".parse::<ReasonCode>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_code_is_told_the_nearest_one_or_all() {
+        let refused = |text: &str| text.parse::<ReasonCode>().unwrap_err();
+        for (text, near) in [
+            ("PROVISIOND", "PROVISIONED"),
+            ("provisioned", "PROVISIONED"),
+            ("device-certificate-expired", "DEVICE_CERTIFICATE_EXPIRED"),
+            ("NOT_YET_VALID", "DEVICE_CERTIFICATE_NOT_YET_VALID"),
+            ("rate_exceeded", "CERTIFICATE_RATE_EXCEEDED"),
+        ] {
+            assert!(refused(text).contains(&format!("is no reason code: did you mean {near}?")), "{text}");
+        }
+        let message = refused("NO_SUCH_CODE");
+        assert!(ReasonCode::ALL.iter().all(|code| message.contains(code.as_str())), "{message}");
+        assert!(refused(&"x".repeat(9000)).len() < 3000);
     }
 }

@@ -43,7 +43,7 @@ mod json;
 mod json_reader;
 mod mappings;
 mod names;
-mod nearest;
+pub mod nearest;
 mod overrides;
 mod parameters;
 mod place;

@@ -1,7 +1,8 @@
 //! What a person probably meant to write.
 
-/// The known name that `name` is most likely a misspelling of, if any is close enough.
-pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+/// The known name that `name` is most likely a misspelling of: at most two letters differ, fewer in a short name; case,
+/// `_` and `-` do not count. `None`: none is close enough, or `name` is longer than 64 characters.
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = fold(name);
     if folded.len() > LONGEST_COMPARED {
         return None;
@@ -20,19 +21,15 @@ pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) 
 }
 
 /// `: did you mean "X"?`, or `otherwise` when nothing is near.
-pub(crate) fn did_you_mean<'k>(
-    name: &str,
-    known: impl IntoIterator<Item = &'k str>,
-    otherwise: &str,
-) -> String {
+pub fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k str>, otherwise: &str) -> String {
     match nearest(name, known) {
         Some(near) => format!(": did you mean {near:?}?"),
         None => otherwise.to_owned(),
     }
 }
 
-/// Text from a template, quoted for a message and cut at 100 characters.
-pub(crate) fn quoted(text: &str) -> String {
+/// Text that someone else wrote, quoted for a message and cut at 100 characters.
+pub fn quoted(text: &str) -> String {
     const LONGEST_SHOWN: usize = 100;
     if text.chars().nth(LONGEST_SHOWN).is_none() {
         return format!("{text:?}");
