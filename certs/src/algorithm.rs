@@ -30,6 +30,17 @@ pub enum KeyAlgorithm {
     Unsupported,
 }
 
+impl KeyAlgorithm {
+    /// Is it of the kinds, and strong enough? What is not cannot prove itself in a handshake.
+    pub fn is_accepted(self) -> bool {
+        match self {
+            Self::Rsa { bits } | Self::RsaPss { bits } => RSA_BITS.contains(&bits),
+            Self::EcP256 | Self::EcP384 | Self::EcP521 => true,
+            Self::Unsupported => false,
+        }
+    }
+}
+
 /// Signature types, `spec/jitp.md` section 8. `Unsupported` covers MD5, SHA-1, DSA, EdDSA and the unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -96,7 +107,7 @@ impl PublicKeyKind {
             Ok(key) => {
                 let refusal = match key.algorithm {
                     KeyAlgorithm::Rsa { bits } | KeyAlgorithm::RsaPss { bits }
-                        if !RSA_BITS.contains(&bits) =>
+                        if !key.algorithm.is_accepted() =>
                     {
                         Some(format!("an RSA key of {bits} bits is refused: {USE}"))
                     }

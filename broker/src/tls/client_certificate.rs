@@ -5,9 +5,11 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use std::sync::Arc;
 
 /// RSASSA-PSS with a key that is for RSASSA-PSS only (RFC 8446 section 4.2.3); rustls does not name these.
 const RSA_PSS_PSS: [(SignatureScheme, SignatureScheme); 3] = [
@@ -44,6 +46,10 @@ impl AnyClientCertificate {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let leaf = leaf::parse(leaf)?;
+        // No signature by such a key can be verified, which does not mean that somebody else has the key.
+        if let (false, Err(refused)) = (leaf.key_algorithm().is_accepted(), leaf.check_algorithms()) {
+            return Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused)))));
+        }
         let key = PublicKeyInfo::split(leaf.public_key_info()).ok_or(BAD_ENCODING)?;
         let algorithm = self.algorithm(rules, signed.scheme, &key)?;
         algorithm

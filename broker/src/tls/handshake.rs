@@ -122,7 +122,13 @@ fn failure(error: &Error) -> HandshakeFailure {
     match error {
         Error::NoCertificatesPresented => HandshakeFailure::new(
             ReasonCode::NotAuthenticated,
-            "the client offered no certificate; configure the device's certificate and private key".to_owned(),
+            "the client offered no certificate; configure the device's certificate and private key (of a kind that \
+             TLS has a signature for)"
+                .to_owned(),
+        ),
+        Error::InvalidCertificate(CertificateError::Other(refused)) => HandshakeFailure::new(
+            ReasonCode::CertificateAlgorithmRefused,
+            format!("{refused}: issue the device a certificate with an accepted key"),
         ),
         Error::InvalidCertificate(CertificateError::BadEncoding) => HandshakeFailure::new(
             ReasonCode::CertificateMalformed,
@@ -167,6 +173,9 @@ mod tests {
         assert_eq!(reason(Error::NoCertificatesPresented), ReasonCode::NotAuthenticated);
         let encoding = Error::InvalidCertificate(CertificateError::BadEncoding);
         assert_eq!(reason(encoding), ReasonCode::CertificateMalformed);
+        let weak =
+            CertificateError::Other(rustls::OtherError(Arc::new(io::Error::other("RSA of 1024 bits"))));
+        assert_eq!(reason(Error::InvalidCertificate(weak)), ReasonCode::CertificateAlgorithmRefused);
         assert_eq!(reason(Error::DecryptError), ReasonCode::TlsHandshakeFailed);
     }
 }
