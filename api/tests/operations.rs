@@ -301,6 +301,7 @@ async fn present(server: &Server, authority: &jitp_certs::Authority, name: &str)
         client_id: name,
         source: ([127, 0, 0, 1], 50_000).into(),
         server_name: Some("broker.example"),
+        trace: "",
     };
     server.provisioner.admit(&presentation).await;
     device

@@ -91,6 +91,7 @@ async fn attempts_are_listed_newest_first_by_filter_and_in_pages() {
             client_id: &format!("pump-{n}"),
             source: ([127, 0, 0, 1], 50_000).into(),
             server_name: None,
+            trace: "",
         };
         server.provisioner.admit(&presentation).await;
     }
@@ -124,7 +125,7 @@ async fn attempts_are_listed_newest_first_by_filter_and_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_reason_code_is_refused_with_all_that_there_are() {
+async fn an_unknown_reason_code_is_refused_with_the_nearest_one_or_all_that_there_are() {
     let server = Server::start().await;
     for path in ["/jitp/v1/attempts", "/jitp/v1/attempts/tail"] {
         let answer = server.client.call("GET", &format!("{path}?reason=no_such"), Value::Null).await;
@@ -136,6 +137,9 @@ async fn an_unknown_reason_code_is_refused_with_all_that_there_are() {
         for code in ReasonCode::ALL {
             assert!(message.contains(code.as_str()), "{code}: {message}");
         }
+        let answer = server.client.call("GET", &format!("{path}?reason=PROVISIOND"), Value::Null).await;
+        let message = answer.body["message"].as_str().unwrap();
+        assert!(message.contains("did you mean PROVISIONED?"), "{message}");
     }
 }
 

@@ -102,6 +102,7 @@ async fn admit(provisioner: &Provisioner, device: &Device) -> anyhow::Result<()>
         client_id: &device.name,
         source: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         server_name: Some("localhost"),
+        trace: "",
     };
     match provisioner.admit(&presentation).await {
         Admission::Admitted(_) => Ok(()),

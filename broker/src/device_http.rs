@@ -130,13 +130,23 @@ impl Device {
             client_id: "",
             source: self.source,
             server_name: self.peer.server_name.as_deref(),
+            trace,
         };
         let principal = match self.shared.provisioner.authenticate(&presentation).await {
             Admission::Admitted(principal) => principal,
-            Admission::Refused(refusal) if refusal.retry => {
-                return Err(PublicationError::Unavailable(refusal.message));
+            Admission::Refused(refusal) => {
+                let details = Details {
+                    reason: Some(refusal.reason.as_str()),
+                    server_name: self.peer.server_name.as_deref(),
+                    details: Some(&refusal.message),
+                    ..Details::default()
+                };
+                self.identity(self.certificate(), trace).failed(Event::AuthenticationError, details);
+                return Err(match refusal.retry {
+                    true => PublicationError::Unavailable(refusal.message),
+                    false => PublicationError::Forbidden(refusal.message),
+                });
             }
-            Admission::Refused(refusal) => return Err(PublicationError::Forbidden(refusal.message)),
         };
         let context = ConnectContext {
             client_id: "".into(),

@@ -1,6 +1,7 @@
 //! Log records of connections, in one shape (`spec/events.md` section 6): who it is about, what happened, whether it
 //! went well. The level follows from the last two.
 use crate::enforcement::Identity;
+use crate::events::DisconnectReason;
 use jitp_provisioner::names::CertificateId;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -25,7 +26,6 @@ pub(crate) enum Event {
     Subscribe,
     Unsubscribe,
     AuthenticationError,
-    ProvisionDevice,
     GetDeviceCredentials,
     RenewCertificate,
 }
@@ -45,6 +45,14 @@ pub(crate) struct Details<'a> {
     pub target_port: Option<u16>,
     /// For a person: what happened, and what to do about it.
     pub details: Option<&'a dyn Display>,
+}
+
+impl<'a> Details<'a> {
+    /// Of a connection that has ended.
+    pub(crate) fn of_end(reason: DisconnectReason, details: &'a dyn Display) -> Self {
+        let reason = Some(reason.as_str());
+        Self { reason, disconnect_reason: reason, details: Some(details), ..Self::default() }
+    }
 }
 
 impl Identity {
@@ -90,7 +98,9 @@ macro_rules! write_record {
 impl Subject<'_> {
     const fn protocol(self, event: Event) -> Option<&'static str> {
         match event {
-            Event::AuthenticationError | Event::ProvisionDevice | Event::GetDeviceCredentials => None,
+            Event::GetDeviceCredentials => None,
+            // Before its first packet nobody knows what a client speaks.
+            Event::AuthenticationError if self.trace.is_none() => None,
             _ if self.over_http => Some("HTTP"),
             _ => Some("MQTT"),
         }
@@ -138,7 +148,6 @@ impl Event {
             Self::Subscribe => "Subscribe",
             Self::Unsubscribe => "Unsubscribe",
             Self::AuthenticationError => "Connection.AuthNError",
-            Self::ProvisionDevice => "ProvisionDevice",
             Self::GetDeviceCredentials => "GetDeviceCredentials",
             Self::RenewCertificate => "RenewCertificate",
         }

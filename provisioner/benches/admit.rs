@@ -94,6 +94,7 @@ async fn admit(provisioner: &Provisioner, device: &Device) -> Principal {
         client_id: &device.name,
         source: SOURCE,
         server_name: None,
+        trace: "",
     };
     match provisioner.admit(&presentation).await {
         Admission::Admitted(principal) => principal,

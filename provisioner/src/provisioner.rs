@@ -315,9 +315,9 @@ impl Provisioner {
     /// for the disk; never blocks; what does not fit a bounded queue is counted and dropped.
     pub fn record_refusal(&self, attempt: Attempt) {
         let attempt = Attempt { timestamp: self.clock().now(), ..attempt };
-        // Who is known but not allowed has passed authentication: that record is the connection's own.
+        // Who is known but not allowed has passed authentication.
         if attempt.reason != ReasonCode::NotAuthorized {
-            report::refusal(&self.options().account, &attempt);
+            report::refusal(&attempt);
         }
         self.inner.attempts.enter_later(attempt);
     }

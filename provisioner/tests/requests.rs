@@ -20,6 +20,7 @@ async fn request(site: &Site, device: &Device) -> Result<bool, ReasonCode> {
         client_id: "",
         source: SOURCE,
         server_name: Some("broker.example"),
+        trace: "",
     };
     match site.provisioner.authenticate(&presentation).await {
         Admission::Admitted(principal) => Ok(principal.provisioned_now),

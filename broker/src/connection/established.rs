@@ -502,13 +502,8 @@ fn lost(error: &std::io::Error) -> Ending {
 }
 
 fn log_disconnect(identity: &Identity, ending: &Ending) {
-    let reason = ending.presence().as_str();
-    let details = Details {
-        reason: Some(reason),
-        disconnect_reason: Some(reason),
-        details: Some(&ending.details()),
-        ..Details::default()
-    };
+    let details = ending.details();
+    let details = Details::of_end(ending.presence(), &details);
     if ending.is_a_failure() {
         identity.failed(record::Event::Disconnect, details);
     } else {

@@ -26,6 +26,7 @@ use established::Established;
 use jitp_provisioner::{Answer, Provisioner};
 use mqtt_protocol_core::mqtt::packet::PacketType;
 use pipe::{ByteStream, Pipe};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -222,8 +223,11 @@ async fn read_connect<S: ByteStream>(
         }
         let message = match timeout_at(deadline, pipe.receive()).await {
             Ok(Ok(read)) if read > 0 => continue,
-            Ok(Ok(_)) => "the client closed the connection before a whole CONNECT".to_owned(),
-            Ok(Err(error)) => format!("the connection broke before a whole CONNECT: {error}"),
+            Ok(ended) => {
+                let error = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                refusal::gone(peer, source, &error);
+                return None;
+            }
             Err(_) => format!("no whole CONNECT came within {:?}", shared.limits.connect_deadline),
         };
         break ConnectRefused { answer: None, message };

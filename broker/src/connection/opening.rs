@@ -42,8 +42,7 @@ pub(super) async fn open<S: ByteStream>(
         Ok(mut prepared) => {
             let session = &prepared.session;
             if let Err(error) = pipe.send(&mut out, || session.ended().is_some()).await {
-                let details = format!("the client did not take CONNACK: {error}");
-                refusal::of_session(shared, prepared.enforcement.identity(), "CONNECTION_LOST", &details);
+                refusal::gone_before_connack(prepared.enforcement.identity(), &error);
                 return None;
             }
             shared.lifecycle.connected(&mut prepared.presence);
@@ -208,20 +207,14 @@ impl<'a> Opening<'a> {
             client_id: &self.client_id,
             source: self.source,
             server_name: self.peer.server_name.as_deref(),
+            trace: &self.trace,
         };
         let aws = self.shared.config.profile == Profile::Aws;
         match self.shared.provisioner.admit(&presentation).await {
             Admission::Admitted(principal) => {
                 let identity = self.identity(principal.id());
                 if aws && principal.provisioned_now {
-                    let details = Details {
-                        device_certificate: Some(identity.certificate),
-                        details: Some(
-                            &"provisioned; profile aws closes the first connection, the device comes again",
-                        ),
-                        ..Details::default()
-                    };
-                    identity.succeeded(Event::ProvisionDevice, details);
+                    refusal::of_profile_aws(&identity);
                     return Err(Refused { silent: true, ..refused(ConnackCode::UNAVAILABLE, None) });
                 }
                 Ok((principal, identity))

@@ -2,12 +2,13 @@
 use super::Shared;
 use super::codec::ConnectRefused;
 use crate::enforcement::Identity;
+use crate::events::DisconnectReason;
 use crate::record::{Details, Event, Subject};
 use crate::tls::{HandshakeFailure, Peer};
-use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::Explanation;
 use jitp_provisioner::{Attempt, AttemptKind, Outcome, Principal, ReasonCode, Refusal, Timestamp};
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 
 /// The TLS handshake failed.
@@ -34,9 +35,24 @@ pub(super) fn of_handshake(shared: &Shared, source: SocketAddr, failure: &Handsh
 /// No CONNECT that could be answered came.
 pub(super) fn of_connect(shared: &Shared, peer: &Peer, source: SocketAddr, refused: &ConnectRefused) {
     shared.figures.connects_refused.increment(1);
-    let principal = peer.chain.first().map(|leaf| CertificateId::of_der(leaf));
-    let subject = Subject { principal, ..source.into() };
+    let subject = Subject { principal: Some(peer.leaf.id()), ..source.into() };
     subject.failed(Event::Connect, because("CLIENT_ERROR", &refused.message));
+}
+
+/// The client went away before it said what it wants: no failure, as it is none when it does so later.
+pub(super) fn gone(peer: &Peer, source: SocketAddr, error: &io::Error) {
+    let details = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the client closed the connection before a whole CONNECT".to_owned(),
+        _ => format!("the connection broke before a whole CONNECT: {error}"),
+    };
+    let subject = Subject { principal: Some(peer.leaf.id()), ..source.into() };
+    subject.succeeded(Event::Disconnect, Details::of_end(DisconnectReason::ConnectionLost, &details));
+}
+
+/// The client went away while it was let in.
+pub(super) fn gone_before_connack(identity: &Identity, error: &io::Error) {
+    let details = format!("the client did not take CONNACK: {error}");
+    identity.succeeded(Event::Disconnect, Details::of_end(DisconnectReason::ConnectionLost, &details));
 }
 
 /// The certificate is not let in. The attempt is recorded by the provisioner.
@@ -47,6 +63,13 @@ pub(super) fn of_admission(shared: &Shared, peer: &Peer, identity: &Identity, re
         ..because(refusal.reason.as_str(), &refusal.message)
     };
     identity.failed(Event::AuthenticationError, details);
+}
+
+/// It is let in from its next connection on.
+pub(super) fn of_profile_aws(identity: &Identity) {
+    let details = "profile aws closes the connection that provisioned the device; it comes again";
+    identity
+        .succeeded(Event::Disconnect, Details::of_end(DisconnectReason::ServerInitiatedDisconnect, &details));
 }
 
 /// The policies do not allow the connection or its will. The log has it already.

@@ -19,7 +19,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 pub async fn run(global: &Global, args: Serve) -> anyhow::Result<Exit> {
     let config = configuration(&args)?;
-    logging::start(&config.log)?;
+    logging::start(&config.log, &config.server.account)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let beginning = Beginning { seed: args.seed, allow_reset: args.allow_reset };

@@ -40,7 +40,7 @@ impl Inner {
             Ok(principal) => Admission::Admitted(principal),
             Err(Grounded { stop, led }) if led && stop.logged => {
                 let attempt = visit.refused(&stop.cause, stop.ca, self.registry.clock().now());
-                report::refusal(&self.registry.options().account, &attempt);
+                report::refusal(&attempt);
                 Admission::Refused(stop.cause.refusal())
             }
             Err(Grounded { stop, .. }) => self.refuse(visit, &stop.cause, stop.ca),
@@ -171,7 +171,7 @@ impl Inner {
     /// Refuses, and has it written to the attempt log without waiting for the disk.
     fn refuse(&self, visit: Visit, cause: &Cause, ca: Option<CertificateId>) -> Admission {
         let attempt = visit.refused(cause, ca, self.registry.clock().now());
-        report::refusal(&self.registry.options().account, &attempt);
+        report::refusal(&attempt);
         self.attempts.enter_later(attempt);
         Admission::Refused(cause.refusal())
     }
@@ -241,6 +241,7 @@ mod tests {
             client_id: "pump-1",
             source: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             server_name: Some("broker.example"),
+            trace: "",
         };
 
         // The run waits for its turn, which is taken.

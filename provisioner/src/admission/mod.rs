@@ -39,6 +39,8 @@ pub struct Presentation<'a> {
     pub source: SocketAddr,
     /// SNI.
     pub server_name: Option<&'a str>,
+    /// The `traceId` of the connection's log records.
+    pub trace: &'a str,
 }
 
 /// The answer.

@@ -2,8 +2,8 @@
 use crate::attempt::{Attempt, Outcome};
 
 /// A provisioning run of a first connection has ended: a `ProvisionDevice` record and a `ProvisionThing.…` count of its CA.
-pub(crate) fn run(account: &str, attempt: &Attempt) {
-    provision_device(account, attempt);
+pub(crate) fn run(attempt: &Attempt, trace: &str) {
+    provision_device(attempt, trace);
     let ca = attempt.ca_certificate_id.map(|id| id.to_string()).unwrap_or_default();
     let succeeded = attempt.outcome == Outcome::Provisioned;
     let count = match (succeeded, attempt.reason.is_server_error()) {
@@ -15,14 +15,14 @@ pub(crate) fn run(account: &str, attempt: &Attempt) {
 }
 
 /// The record of a provisioning run, however the device came to it. What it does not have is left out.
-pub(crate) fn provision_device(account: &str, attempt: &Attempt) {
+pub(crate) fn provision_device(attempt: &Attempt, trace: &str) {
+    let succeeded = attempt.outcome == Outcome::Provisioned;
     macro_rules! provision_device {
         ($record:ident, $status:literal) => {
             tracing::$record!(
                 eventType = "ProvisionDevice",
                 status = $status,
-                accountId = account,
-                traceId = %uuid::Uuid::new_v4(),
+                traceId = trace,
                 provisioningTemplateName = attempt.template_name.as_ref().map(|name| name.as_str()),
                 provisioningTemplateVersion = attempt.template_version,
                 deviceCertificateId = attempt.certificate_id.map(tracing::field::display),
@@ -31,35 +31,21 @@ pub(crate) fn provision_device(account: &str, attempt: &Attempt) {
                 clientId = attempt.client_id.as_deref(),
                 sourceIp = %attempt.source_ip,
                 sourcePort = attempt.source_port,
-                errorCode = %attempt.reason,
+                reason = attempt.reason.as_str(),
+                errorCode = (!succeeded).then_some(attempt.reason.as_str()),
                 resource = attempt.failing_resource.as_deref(),
                 jsonPath = attempt.json_path.as_deref(),
                 details = %attempt.message,
             )
         };
     }
-    match attempt.outcome {
-        Outcome::Provisioned => provision_device!(info, "Success"),
-        _ => provision_device!(error, "Failure"),
+    match succeeded {
+        true => provision_device!(info, "Success"),
+        false => provision_device!(error, "Failure"),
     }
 }
 
-/// A connection was not let in: a `Connection.AuthNError` record and count.
-pub(crate) fn refusal(account: &str, attempt: &Attempt) {
+/// A connection was not let in: a `Connection.AuthNError` count. The record of that name is the broker's.
+pub(crate) fn refusal(attempt: &Attempt) {
     metrics::counter!("Connection.AuthNError", "reason" => attempt.reason.as_str()).increment(1);
-    tracing::error!(
-        eventType = "Connection.AuthNError",
-        status = "Failure",
-        accountId = account,
-        traceId = %uuid::Uuid::new_v4(),
-        protocol = "MQTT",
-        authenticationType = "AWS_X509",
-        clientId = attempt.client_id.as_deref(),
-        principalId = attempt.certificate_id.map(|id| id.to_string()),
-        sourceIp = %attempt.source_ip,
-        sourcePort = attempt.source_port,
-        serverNameIndication = attempt.server_name.as_deref(),
-        reason = attempt.reason.as_str(),
-        details = %attempt.message,
-    );
 }

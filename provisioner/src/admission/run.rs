@@ -57,7 +57,7 @@ pub(crate) async fn run(inner: Arc<Inner>, leaf: Certificate, visit: Visit, seen
             }
         };
         if let Some(attempt) = attempt {
-            report::run(&inner.registry.options().account, &attempt);
+            report::run(&attempt, run.visit.trace());
         }
         return landing;
     }

@@ -21,6 +21,7 @@ pub(crate) struct Visit {
     client_id: String,
     source: SocketAddr,
     server_name: Option<String>,
+    trace: String,
     began: Instant,
     certificate_id: Option<CertificateId>,
     subject: Option<String>,
@@ -34,6 +35,7 @@ impl Visit {
             client_id: cut(presentation.client_id),
             source: presentation.source,
             server_name: presentation.server_name.map(cut),
+            trace: presentation.trace.to_owned(),
             began,
             certificate_id: None,
             subject: None,
@@ -55,6 +57,10 @@ impl Visit {
     }
     pub(crate) fn has_server_name(&self) -> bool {
         self.server_name.is_some()
+    }
+    /// The `traceId` of the connection's log records.
+    pub(crate) fn trace(&self) -> &str {
+        &self.trace
     }
 
     /// The attempt of a connection that is refused. The sequence is given by the log.

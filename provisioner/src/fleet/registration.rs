@@ -34,7 +34,7 @@ pub(crate) async fn register(
     let answer = run.steps().await;
     answer.map_err(|cause| {
         let attempt = run.refused(&cause);
-        report::run(&inner.fleet, &inner.registry.options().account, &attempt, run.found.template.is_some());
+        report::run(&inner.fleet, &attempt, run.found.template.is_some());
         inner.attempts.enter_later(attempt);
         FleetRefusal::from(cause)
     })
@@ -44,7 +44,7 @@ pub(crate) async fn register(
 pub(crate) fn refuse(inner: &Arc<Inner>, request: &RegisterDevice<'_>, refusal: &FleetRefusal) {
     let run = Run { inner, request, began: Instant::now(), found: Found::default() };
     let attempt = run.refused(&refusal.cause);
-    report::run(&inner.fleet, &inner.registry.options().account, &attempt, false);
+    report::run(&inner.fleet, &attempt, false);
     inner.attempts.enter_later(attempt);
 }
 
@@ -194,7 +194,7 @@ impl Run<'_> {
         let attempt = self.provisioned(&device);
         let _ticket = self.inner.attempts.enter(&mut tx, attempt.clone())?;
         tx.commit().await?;
-        report::run(&self.inner.fleet, &self.inner.registry.options().account, &attempt, true);
+        report::run(&self.inner.fleet, &attempt, true);
         Ok(device)
     }
 

@@ -5,8 +5,8 @@ use crate::admission::report::provision_device;
 use crate::attempt::{Attempt, Outcome};
 
 /// A `ProvisionDevice` record and a count. `template_exists`: what a device makes up is no label.
-pub(super) fn run(fleet: &Fleet, account: &str, attempt: &Attempt, template_exists: bool) {
-    provision_device(account, attempt);
+pub(super) fn run(fleet: &Fleet, attempt: &Attempt, template_exists: bool) {
+    provision_device(attempt, &uuid::Uuid::new_v4().to_string());
     if attempt.outcome == Outcome::Provisioned {
         if let Some(claim) = attempt.claim_certificate_id {
             let claim = fleet.claims.label(claim);

@@ -100,7 +100,7 @@ impl Site {
     }
     pub async fn present(&self, chain: &[&[u8]], client_id: &str, server_name: Option<&str>) -> Admission {
         self.provisioner
-            .admit(&Presentation { chain, leaf: None, client_id, source: SOURCE, server_name })
+            .admit(&Presentation { chain, leaf: None, client_id, source: SOURCE, server_name, trace: "" })
             .await
     }
     /// Knocks and is let in.
