@@ -88,17 +88,22 @@ pub fn find(data_dir: &Path) -> anyhow::Result<Key> {
         return Ok(key);
     }
     let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".into());
-    let shared = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".aws/credentials")));
-    if let Some(path) = &shared
-        && let Some(key) = from_shared_file(path, &profile)?
-    {
-        return Ok(key);
+    let in_config = if profile == "default" { profile.clone() } else { format!("profile {profile}") };
+    for (variable, usual, section) in [
+        ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", &profile),
+        ("AWS_CONFIG_FILE", ".aws/config", &in_config),
+    ] {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        let path = path.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(usual)));
+        if let Some(path) = path
+            && let Some(key) = from_shared_file(&path, section)?
+        {
+            return Ok(key);
+        }
     }
     Err(InvalidInput(format!(
-        "no access key found: looked in JITP_ACCESS_KEY_ID, {}, AWS_ACCESS_KEY_ID and profile {profile:?} of the AWS \
-         credentials file; give the broker's data directory with --data-dir",
+        "no access key found: looked in JITP_ACCESS_KEY_ID, {}, AWS_ACCESS_KEY_ID and profile {profile:?} of AWS's \
+         credentials and config files; give the broker's data directory with --data-dir",
         own.display()
     ))
     .into())
