@@ -3,20 +3,32 @@
 
 use anyhow::{Context, ensure};
 use jitp_certs::Issued;
-use jitp_tests::{BrokerOptions, Factory, PATIENCE, Plant, Shared, Wire, wire};
+use jitp_tests::{BrokerOptions, Factory, PATIENCE, Plant, Shared, Wire, eventually, wire};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The deadlines of this file's broker.
+static PLANT: Shared<Plant> = Shared::new();
+static HASTY: Shared<Plant> = Shared::new();
+
+/// On a busy machine good manners take their time.
+fn plant() -> anyhow::Result<Arc<Plant>> {
+    let config = "[broker]\nhandshake_deadline_seconds = 60\nconnect_deadline_seconds = 60\n";
+    PLANT.get(|| Plant::with(BrokerOptions::config(config)))
+}
+
+/// One that waits for nobody longer than [`DEADLINE`].
+fn hasty() -> anyhow::Result<Arc<Plant>> {
+    let config = "[broker]\nhandshake_deadline_seconds = 1\nconnect_deadline_seconds = 1\n";
+    HASTY.get(|| Plant::with(BrokerOptions::config(config)))
+}
+
 const DEADLINE: Duration = Duration::from_secs(1);
 
-static PLANT: Shared<Plant> = Shared::new();
-
-fn plant() -> anyhow::Result<Arc<Plant>> {
-    let config = "[broker]\nhandshake_deadline_seconds = 1\nconnect_deadline_seconds = 1\n";
-    PLANT.get(|| Plant::with(BrokerOptions::config(config)))
+/// A handshake with the hasty one that came in time.
+async fn shaken(plant: &Plant, device: &Issued) -> anyhow::Result<Wire> {
+    eventually("a handshake in time", || async { Ok(Wire::open(&plant.broker, device).await.ok()) }).await
 }
 
 /// A device that is connected while others misbehave, and must not notice.
@@ -120,38 +132,34 @@ async fn a_client_without_a_certificate_does_not_get_through_the_handshake() -> 
 
 #[tokio::test]
 async fn a_handshake_that_stops_half_way_is_closed_at_the_deadline() -> anyhow::Result<()> {
-    let plant = plant()?;
-    let mut bystander = Bystander::of(&plant, "by-half").await?;
-    let started = Instant::now();
+    let plant = hasty()?;
     let mut silent = TcpStream::connect(plant.broker.mqtt()).await?;
     let mut half = TcpStream::connect(plant.broker.mqtt()).await?;
     half.write_all(&[0x16, 3, 1, 2, 0, 1]).await?;
     until_closed(&mut silent).await?;
     until_closed(&mut half).await?;
-    assert!(started.elapsed() < 10 * DEADLINE, "closed only after {:?}", started.elapsed());
-    bystander.is_served().await
+    attempted(&plant, "TLS_HANDSHAKE_FAILED", "did not finish within 1s")
 }
 
 #[tokio::test]
 async fn a_client_that_says_nothing_after_the_handshake_is_closed_at_the_deadline() -> anyhow::Result<()> {
-    let plant = plant()?;
-    let mut bystander = Bystander::of(&plant, "by-silent").await?;
-    let device = known(&plant, "silent").await?;
-    let started = Instant::now();
-    let mut wire = Wire::open(&plant.broker, &device).await?;
+    let plant = hasty()?;
+    let device = plant.factory.device("silent")?;
+    let mut wire = shaken(&plant, &device).await?;
     assert_eq!(wire.receive().await?, None);
-    assert!(started.elapsed() < 10 * DEADLINE, "closed only after {:?}", started.elapsed());
-    bystander.is_served().await
+    plant
+        .broker
+        .wait_for_log("the deadline of CONNECT", |log| log.contains("no whole CONNECT came within 1s"))?;
+    assert_eq!(plant.broker.run(&["cert", "show", &device.id()])?.code, Some(3), "it was registered");
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_connect_packet_that_comes_a_byte_at_a_time_must_still_come_in_time() -> anyhow::Result<()> {
-    let plant = plant()?;
-    let mut bystander = Bystander::of(&plant, "by-slow").await?;
+    let plant = hasty()?;
     let device = plant.factory.device("slow")?;
-    let mut wire = Wire::open(&plant.broker, &device).await?;
+    let mut wire = shaken(&plant, &device).await?;
     let packet = wire::connect(4, "slow");
-    let started = Instant::now();
     let mut pace = tokio::time::interval(DEADLINE / 5);
     for byte in &packet {
         pace.tick().await;
@@ -160,9 +168,8 @@ async fn a_connect_packet_that_comes_a_byte_at_a_time_must_still_come_in_time() 
         }
     }
     assert_eq!(wire.receive().await?, None);
-    assert!(started.elapsed() < 10 * DEADLINE, "closed only after {:?}", started.elapsed());
     assert_eq!(plant.broker.run(&["thing", "show", "slow"])?.code, Some(3), "it was provisioned");
-    bystander.is_served().await
+    Ok(())
 }
 
 #[tokio::test]

@@ -414,17 +414,24 @@ async fn a_certificate_that_keeps_failing_is_slowed_down() -> anyhow::Result<()>
     let plant = Plant::new()?;
     let device = plant.factory.device("not a name")?;
     refused5(&plant.broker, &device, "impatient", "TEMPLATE_VALUE_INVALID").await?;
-    let (_, answer) = Wire::connect5(&plant.broker, &device, "impatient").await?;
-    assert_ne!(answer.connack_code()?, 0);
-    assert!(answer.text().contains("CERTIFICATE_RATE_EXCEEDED"), "{}", answer.text());
+    // On a busy machine two tries may be more than a second apart.
+    jitp_tests::eventually("it is slowed down", || async {
+        let (_, answer) = Wire::connect5(&plant.broker, &device, "impatient").await?;
+        let (code, text) = (answer.connack_code()?, answer.text());
+        let slowed = text.contains("CERTIFICATE_RATE_EXCEEDED");
+        ensure!(slowed || text.contains("TEMPLATE_VALUE_INVALID"), "{text}");
+        ensure!(code == if slowed { 0x97 } else { 0x87 }, "{code:#x} {text}");
+        Ok(slowed.then_some(()))
+    })
+    .await?;
     accepted(&plant.broker, &*plant.factory.device("unconcerned")?, "unconcerned").await
 }
 
 #[tokio::test]
 async fn a_ca_over_its_budget_registers_nothing_until_later() -> anyhow::Result<()> {
     let plant = Plant::with(BrokerOptions::config("[provisioning]\nruns_per_ca_per_second = 1\n"))?;
-    let devices = plant.factory.devices("hasty", 8)?;
-    let mut put_off = Vec::new();
+    let devices = plant.factory.devices("hasty", 100)?;
+    let mut put_off = None;
     for (number, device) in devices.iter().enumerate() {
         let name = format!("hasty-{number}");
         let (_, answer) = Wire::connect5(&plant.broker, device, &name).await?;
@@ -434,12 +441,13 @@ async fn a_ca_over_its_budget_registers_nothing_until_later() -> anyhow::Result<
                 plant.broker.run(&["cert", "show", &device.certificate.id().to_string()])?.code,
                 Some(3)
             );
-            put_off.push((name, device));
+            put_off = Some((name, device));
+            break;
         }
     }
-    let (name, device) = put_off.first().context("nothing was put off")?;
+    let (name, device) = put_off.context("nothing was put off")?;
     jitp_tests::eventually("the budget comes back", || async {
-        let (_, answer) = Wire::connect5(&plant.broker, device, name).await?;
+        let (_, answer) = Wire::connect5(&plant.broker, device, &name).await?;
         Ok((answer.connack_code()? == 0).then_some(()))
     })
     .await
@@ -452,7 +460,7 @@ async fn a_ca_faster_than_its_own_rate_registers_nothing_until_the_rate_is_raise
     factory.register(&plant.broker, TEMPLATE)?;
     let budget = plant.broker.ask(&["ca", "budget", &factory.id(), "--rate", "1"])?;
     assert_eq!(budget["runsPerSecond"], 1, "{budget:#}");
-    let devices = factory.devices("rated", 8)?;
+    let devices = factory.devices("rated", 100)?;
     let mut put_off = None;
     for (number, device) in devices.iter().enumerate() {
         let name = format!("rated-{number}");
