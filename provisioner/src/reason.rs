@@ -209,7 +209,7 @@ mod tests {
             ("provisioned", "PROVISIONED"),
             ("device-certificate-expired", "DEVICE_CERTIFICATE_EXPIRED"),
             ("NOT_YET_VALID", "DEVICE_CERTIFICATE_NOT_YET_VALID"),
-            ("rate_exceeded", "CERTIFICATE_RATE_EXCEEDED"),
+            ("rate_exceeded", "CA_RATE_EXCEEDED"),
         ] {
             assert!(refused(text).contains(&format!("is no reason code: did you mean {near}?")), "{text}");
         }
