@@ -90,64 +90,56 @@ impl Provisioner {
     /// the new one was used.
     pub async fn renew(&self, renewal: &Renewal) -> Result<Renewed, IssuingError> {
         let request = read_request(&renewal.csr)?;
-        let old = predecessor(&mut self.registry().begin(), renewal.certificate_id).await?;
+        let mut tx = self.registry().begin();
+        let old = predecessor(&mut tx, renewal.certificate_id).await?;
         if renewal.same_subject {
             check_subject(&request, &subject(&old)?)?;
         }
-        if let Some(renewed) = self.renewed_before(&old, &request).await? {
+        if let Some(renewed) = answered(&mut tx, old.certificate_id, &request).await? {
             return Ok(renewed);
         }
+        drop(tx);
         let now = self.clock().now();
         let client_id = Some(renewal.client_id.as_str()).filter(|id| !id.is_empty());
         let requester = Requester { principal: Some(old.certificate_id), client_id };
-        let issued = self.inner.issuing.issue(request, requester, now).await?;
+        let issued = self.inner.issuing.issue(request.clone(), requester, now).await?;
         let grace = self.options().issuing.renewal_grace;
         let retires_at = (!grace.is_zero()).then(|| Timestamp(now.0.saturating_add(expiring::millis(grace))));
-        let (certificate, _ticket) =
-            transact!(self.registry(), |tx| self.succeed(tx, renewal, &issued, retires_at))?;
-        tracing::info!(
-            certificateId = %renewal.certificate_id,
-            newCertificateId = %certificate.certificate_id,
-            clientId = renewal.client_id,
-            sourceIp = renewal.source_ip,
-            traceId = renewal.trace,
-            "a device has renewed its certificate"
-        );
-        Ok(Renewed { certificate, retires_at })
-    }
-
-    /// What the same request was answered before, if its certificate has not been used yet.
-    async fn renewed_before(
-        &self,
-        old: &CertificateRecord,
-        request: &CertificateRequest,
-    ) -> Result<Option<Renewed>, RegistryError> {
-        let mut tx = self.registry().begin();
-        let Some(waiting) = waiting(&mut tx, old.certificate_id).await? else { return Ok(None) };
-        if request.check_answer(&parsed(&waiting)?).is_err() {
-            return Ok(None);
+        let succession = Succession { renewal, request: &request, issued: &issued, retires_at };
+        let (renewed, ticket) = transact!(self.registry(), |tx| self.succeed(tx, &succession))?;
+        if ticket.is_some() {
+            tracing::info!(
+                certificateId = %renewal.certificate_id,
+                newCertificateId = %renewed.certificate.certificate_id,
+                clientId = renewal.client_id,
+                sourceIp = renewal.source_ip,
+                traceId = renewal.trace,
+                "a device has renewed its certificate"
+            );
         }
-        let link: Option<RenewalRecord> = tx.get(&old.certificate_id).await?;
-        Ok(Some(Renewed { certificate: waiting, retires_at: link.and_then(|link| link.retires_at) }))
+        Ok(renewed)
     }
 
-    /// The new certificate takes its place beside the old one.
+    /// The new certificate takes its place beside the old one, unless the same request has been answered meanwhile: the
+    /// device may have sent it again on another connection, and have that answer.
     async fn succeed(
         &self,
         tx: &mut Tx,
-        renewal: &Renewal,
-        issued: &Certificate,
-        retires_at: Option<Timestamp>,
-    ) -> Result<(CertificateRecord, Ticket), RegistryError> {
+        succession: &Succession<'_>,
+    ) -> Result<(Renewed, Option<Ticket>), RegistryError> {
+        let Succession { renewal, request, issued, retires_at } = *succession;
         let old = predecessor(tx, renewal.certificate_id).await?.certificate_id;
+        if let Some(renewed) = answered(tx, old, request).await? {
+            return Ok((renewed, None));
+        }
         if let Some(unused) = waiting(tx, old).await? {
             let unused = CertificateRecord { retires: None, ..unused };
             certificates::change_status(tx, unused, CertificateStatus::Inactive)?;
         }
         let record = insert_issued(tx, issued, CertificateStatus::Active).await?;
         let new = record.certificate_id;
-        let record = CertificateRecord { retires: Some(old), ..record };
-        tx.put(&record)?;
+        let certificate = CertificateRecord { retires: Some(old), ..record };
+        tx.put(&certificate)?;
         for policy in policy_attachments::policies_of(tx, &PolicyTarget::Certificate(old)).await? {
             policy_attachments::attach(tx, &policy, &PolicyTarget::Certificate(new)).await?;
         }
@@ -159,8 +151,32 @@ impl Provisioner {
             expiring::enter(tx, at, old, Expiring::Renewed);
         }
         let (ticket, _) = self.audit().records().enter(tx, vec![audited(renewal, new, tx.now())])?;
-        Ok((record, ticket))
+        Ok((Renewed { certificate, retires_at }, Some(ticket)))
     }
+}
+
+/// A certificate that is about to follow another.
+struct Succession<'a> {
+    renewal: &'a Renewal,
+    /// What was asked for.
+    request: &'a CertificateRequest,
+    /// What was issued.
+    issued: &'a Certificate,
+    retires_at: Option<Timestamp>,
+}
+
+/// What a request with this key was answered before, if its certificate has not been used yet.
+async fn answered(
+    tx: &mut Tx,
+    old: CertificateId,
+    request: &CertificateRequest,
+) -> Result<Option<Renewed>, RegistryError> {
+    let Some(certificate) = waiting(tx, old).await? else { return Ok(None) };
+    if request.check_answer(&parsed(&certificate)?).is_err() {
+        return Ok(None);
+    }
+    let link: Option<RenewalRecord> = tx.get(&old).await?;
+    Ok(Some(Renewed { certificate, retires_at: link.and_then(|link| link.retires_at) }))
 }
 
 /// The certificate that is to be renewed.

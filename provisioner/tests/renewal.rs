@@ -151,6 +151,16 @@ async fn a_repeated_request_is_answered_the_same_and_another_key_replaces_what_w
 }
 
 #[tokio::test]
+async fn the_same_request_at_the_same_time_gets_one_certificate() {
+    let (site, old) = provisioned(Options::default()).await;
+    let csr = csr(&key(), "pump-1");
+    let (one, other) = tokio::join!(renew(&site, &old, &csr), renew(&site, &old, &csr));
+    assert_eq!(one.unwrap(), other.unwrap());
+    let audited = site.provisioner.audit().records().list(&AuditFilter::default(), None, 10).await.unwrap();
+    assert_eq!(audited.len(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_renewed_changes_nothing() {
     let (site, old) = provisioned(Options::default()).await;
     let refused = |result: Result<Renewed, IssuingError>| result.unwrap_err().to_string();
