@@ -1,6 +1,7 @@
 //! `$aws/certificates/create-from-csr/<fmt>`: a certificate for a key that stays on the device, pending
 //! (`spec/fleet-provisioning.md` sections 3 and 4).
 use super::Request;
+use super::no_credentials::no_credentials;
 use crate::enforcement::Identity;
 use crate::record::{Details, Event};
 use jitp_provisioner::Provisioner;
@@ -23,14 +24,14 @@ pub(super) async fn serve(
     request: &Request,
 ) -> Result<Vec<u8>, FleetRefusal> {
     let encoding = request.api.encoding();
-    let refused = |refusal| failed(identity, FAILURES, refusal);
+    let refused = |refusal| no_credentials(identity, FAILURES, refusal);
     let csr = encoding
         .read(&request.payload)
         .and_then(|mut members| members.text("certificateSigningRequest"))
         .and_then(|csr| csr.ok_or_else(|| "certificateSigningRequest is missing".to_owned()))
         .map_err(|why| refused(FleetRefusal::malformed(&why)))?;
     if !provisioner.take_fleet_rate(FleetOperation::CreateCertificateFromCsr) {
-        return Err(throttled(identity, FAILURES));
+        return Err(refused(FleetRefusal::throttled()));
     }
     let now = provisioner.clock().now();
     let certificate = provisioner
@@ -49,20 +50,4 @@ pub(super) async fn serve(
         certificate_pem: &certificate.certificate_pem,
     };
     Ok(encoding.write(&accepted).unwrap_or_default())
-}
-
-/// Logs and counts that no certificate was made.
-pub(super) fn failed(identity: &Identity, counter: &'static str, refusal: FleetRefusal) -> FleetRefusal {
-    metrics::counter!(counter).increment(1);
-    let details = Details {
-        reason: Some(refusal.error.code()),
-        details: Some(&refusal.details()),
-        ..Details::default()
-    };
-    identity.failed(Event::GetDeviceCredentials, details);
-    refusal
-}
-
-pub(super) fn throttled(identity: &Identity, counter: &'static str) -> FleetRefusal {
-    failed(identity, counter, FleetRefusal::throttled())
 }

@@ -1,6 +1,6 @@
 //! `$aws/certificates/create/<fmt>`: a key and its certificate, pending (`spec/fleet-provisioning.md` sections 3 and 4).
 use super::Request;
-use super::create_from_csr::{failed, throttled};
+use super::no_credentials::no_credentials;
 use crate::enforcement::Identity;
 use crate::record::{Details, Event};
 use jitp_provisioner::Provisioner;
@@ -25,12 +25,12 @@ pub(super) async fn serve(
     request: &Request,
 ) -> Result<Vec<u8>, FleetRefusal> {
     let encoding = request.api.encoding();
-    let refused = |refusal| failed(identity, FAILURES, refusal);
+    let refused = |refusal| no_credentials(identity, FAILURES, refusal);
     if !request.payload.is_empty() {
         encoding.read(&request.payload).map_err(|why| refused(FleetRefusal::malformed(&why)))?;
     }
     if !provisioner.take_fleet_rate(FleetOperation::CreateKeysAndCertificate) {
-        return Err(throttled(identity, FAILURES));
+        return Err(refused(FleetRefusal::throttled()));
     }
     let now = provisioner.clock().now();
     let made = provisioner

@@ -9,6 +9,7 @@ mod create_keys;
 mod desk;
 mod encoding;
 mod members;
+mod no_credentials;
 mod register_thing;
 mod renew;
 mod reply;

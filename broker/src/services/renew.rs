@@ -1,7 +1,6 @@
 //! `$jitp/certificates/renew/<fmt>`: the next certificate of a device that is connected with an ACTIVE one
 //! (`docs/renewal.md`).
 use super::Request;
-use super::create_from_csr::throttled;
 use crate::enforcement::Identity;
 use crate::record::{Details, Event};
 use jitp_provisioner::fleet::{FleetOperation, FleetRefusal};
@@ -33,7 +32,7 @@ pub(super) async fn serve(
         .map_err(|why| failed(identity, FleetRefusal::malformed(&why)))?;
     // The rate is that of signing; a renewal signs no more than a request with a claim.
     if !provisioner.take_fleet_rate(FleetOperation::CreateCertificateFromCsr) {
-        return Err(throttled(identity, FAILURES));
+        return Err(failed(identity, FleetRefusal::throttled()));
     }
     let renewal = Renewal {
         certificate_id: identity.certificate,
