@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The template that devices ask for.
 pub const TEMPLATE: &str = "fleet";
 const CREATE: &str = "$aws/certificates/create/json";
-const CREATE_FROM_CSR: &str = "$aws/certificates/create-from-csr/json";
+/// For certificates by signing requests.
+pub const CREATE_FROM_CSR: &str = "$aws/certificates/create-from-csr/json";
 const REGISTER: &str = "$aws/provisioning-templates/fleet/provision/json";
 const ANSWERS: [&str; 3] = [
     "$aws/certificates/create/json/+",
@@ -147,11 +149,6 @@ pub async fn with_claim(
     let answer = conversation.ask(REGISTER, register.to_string().as_bytes()).await?;
     ensure!(answer.get("thingName").and_then(Value::as_str) == Some(thing), "not {thing}: {answer}");
     Ok(conversation)
-}
-
-/// Topic of a request with a signing request.
-pub const fn signing_topic() -> &'static str {
-    CREATE_FROM_CSR
 }
 
 impl Work for Fleet {

@@ -7,6 +7,7 @@ mod first_connection;
 mod fleet;
 mod hook;
 mod jitr;
+mod keys;
 mod ledger;
 mod renewal;
 mod rest;
@@ -21,6 +22,7 @@ use super::lanes::{self, Work};
 use crate::lab::Lab;
 use crate::peers::Kind;
 use crate::report::{Case, Report, progress};
+use keys::Keys;
 use site::Site;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,46 +86,4 @@ async fn rounds<W: Work>(
 /// How many devices are made for a round.
 fn devices(lab: &Lab) -> anyhow::Result<usize> {
     Ok(usize::try_from(lab.options.seconds * DEVICES_PER_SECOND)?)
-}
-
-/// Where the keys come from that jitp makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keys {
-    /// RSA-2048, made ahead.
-    InStock,
-    /// RSA-2048, each made when it is asked for.
-    Made,
-    /// P-256, which takes no time.
-    P256,
-}
-
-impl Keys {
-    /// RSA keys made ahead of a round: a crowd larger than what is under way at a time.
-    const STOCK: usize = 256;
-    const FILLING: Duration = Duration::from_secs(300);
-    const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-    fn config(self) -> String {
-        match self {
-            Self::InStock => format!("[issuing]\nrsa_key_pool = {}\n", Self::STOCK),
-            Self::Made => "[issuing]\nrsa_key_pool = 0\n".to_owned(),
-            Self::P256 => "[issuing]\nkey_algorithm = \"p256\"\n".to_owned(),
-        }
-    }
-
-    /// How many are used in a round.
-    fn most(self) -> usize {
-        if self == Self::InStock { Self::STOCK } else { usize::MAX }
-    }
-
-    /// Waits until the stock is full.
-    async fn ready(self, site: &Site) -> anyhow::Result<()> {
-        let started = std::time::Instant::now();
-        while self == Self::InStock && site.api.metric("IssuingKeys_Ready").await? != Some(Self::STOCK as f64)
-        {
-            anyhow::ensure!(started.elapsed() < Self::FILLING, "the stock of keys does not fill");
-            tokio::time::sleep(Self::LOOK_EVERY).await;
-        }
-        Ok(())
-    }
 }

@@ -1,6 +1,6 @@
 //! A trusted user asks for a claim, and a device gets its certificate with it: from the request for the claim to the answer
 //! of RegisterThing.
-use super::fleet::{self, TEMPLATE, signing_request, with_claim};
+use super::fleet::{CREATE_FROM_CSR, TEMPLATE, signing_request, with_claim};
 use super::ledger::{Ledger, Promise};
 use super::rest::claim_of;
 use super::site::Site;
@@ -50,8 +50,7 @@ impl TrustedUser {
         let started = Instant::now();
         let answer = self.api.send(self.claim.clone()).await?;
         let claim = claim_of(&answer, client_id)?;
-        let conversation =
-            with_claim(&self.target, &claim, (fleet::signing_topic(), request), &thing).await?;
+        let conversation = with_claim(&self.target, &claim, (CREATE_FROM_CSR, request), &thing).await?;
         let took = started.elapsed();
         self.ledger.enter(Promise::Thing(thing));
         conversation.end().await;
