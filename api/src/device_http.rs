@@ -1,13 +1,15 @@
 //! HTTP of devices: `POST /topics/{topic}` on a stream whose certificate someone else has checked
-//! (`spec/mqtt-behaviour.md` section 7), and EST. What a device may do is decided behind [`DeviceRequests`].
+//! (`spec/mqtt-behaviour.md` section 7), EST, and the opening of WebSockets. What a device may do is decided behind [`DeviceRequests`].
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,8 +17,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jitp_provisioner::certs::Certificate;
 use jitp_provisioner::{Answer, EnrollmentError, Publication, PublicationError};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::call::{decode_query, percent_decode};
@@ -25,6 +28,7 @@ use crate::est;
 use crate::publication;
 use crate::server::stopped;
 use crate::service::read_body;
+use crate::websocket;
 
 /// A device that is connected, and what it may ask for.
 pub trait DeviceRequests: Send + Sync + 'static {
@@ -60,50 +64,69 @@ pub struct DeviceLimits {
     pub body_deadline: Duration,
 }
 
-/// Serves the requests of one device until it closes the stream, or, when `stopping` becomes true, the one under way.
-pub async fn serve_device(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+/// The time for the closing of TLS.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves the requests of one device until it closes the stream, or, when `stopping` becomes true, the one under way. Gives the
+/// stream back, with what was read of it already, if the device has opened a WebSocket on it: what follows are frames.
+pub async fn serve_device<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     device: Arc<dyn DeviceRequests>,
     limits: DeviceLimits,
     mut stopping: watch::Receiver<bool>,
-) {
-    let router = Router::new().fallback(answer).with_state(Arc::new(Desk { device, limits }));
+) -> Option<(S, Bytes)> {
+    let desk = Arc::new(Desk { device, limits, upgraded: AtomicBool::new(false) });
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&desk));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let router = router.clone();
-        async move {
+        Box::pin(async move {
             let answered = router.oneshot(request.map(Body::new)).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|never| match never {}))
-        }
+        })
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_deadline)
-            .max_buf_size(limits.header_bytes.max(8 * 1024))
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_deadline)
+        .max_buf_size(limits.header_bytes.max(8 * 1024))
+        .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = &ended {
         tracing::debug!(%error, "an HTTPS connection of a device ended early");
     }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    if ended.is_ok() && desk.upgraded.load(Ordering::Relaxed) {
+        return Some((stream, parts.read_buf));
+    }
+    let _ = timeout(FAREWELL, stream.shutdown()).await;
+    None
 }
 
 /// What the requests of a device share.
 struct Desk {
     device: Arc<dyn DeviceRequests>,
     limits: DeviceLimits,
+    /// A WebSocket has been opened.
+    upgraded: AtomicBool,
 }
 
 async fn answer(State(desk): State<Arc<Desk>>, request: Request<Body>) -> Response<Body> {
     let trace = uuid::Uuid::new_v4().to_string();
     if request.uri().path().starts_with(est::PREFIX) {
         let response = est::answer(&*desk.device, request, desk.limits.body_deadline, &trace).await;
+        count(response.status());
+        return response;
+    }
+    if request.uri().path() == websocket::PATH {
+        let response = websocket::open(&request, &trace);
+        let opened = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        desk.upgraded.store(opened, Ordering::Relaxed);
         count(response.status());
         return response;
     }
@@ -115,6 +138,11 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request<Body>) -> Respon
         }
     };
     count(status);
+    reply(status, &message, &trace)
+}
+
+/// An answer in the form that AWS's have.
+pub(crate) fn reply(status: StatusCode, message: &str, trace: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(json!({"message": message, "traceId": trace}).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -48,6 +48,7 @@ mod service;
 mod signature;
 mod text;
 mod tls;
+mod websocket;
 
 pub use device_http::{DeviceLimits, DeviceRequests, serve_device};
 pub use keys::{AccessKey, AccessKeys};

@@ -1,8 +1,7 @@
 //! How the broker behaves. Typed; the cli parses files and flags into this.
 use crate::device_http::DeviceHttp;
+use crate::listener::Listener;
 use crate::message::PublishProperties;
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,31 +136,17 @@ impl Limits {
 /// Everything the broker needs to know beyond its registry.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Port 0 picks a free one: see [`crate::Broker::local_address`].
-    pub listen: SocketAddr,
+    /// Where devices connect; at least one speaks [`crate::Protocol::Mqtts`].
+    pub listeners: Vec<Listener>,
     pub profile: Profile,
     pub limits: Limits,
     /// Cut sessions when their certificate expires (default false).
     pub disconnect_at_expiry: bool,
     /// Drop live sessions whose `iot:Connect` would now be refused (default false).
     pub recheck_connect: bool,
-    /// Where devices publish over HTTPS; `None`: nowhere.
-    pub https: Option<Https>,
-}
-
-/// HTTPS of devices. Also answers on the MQTT port to the ALPN name `x-amzn-http-ca`.
-#[derive(Clone)]
-pub struct Https {
-    /// Port 0 picks a free one: see [`crate::Broker::https_address`].
-    pub listen: SocketAddr,
-    /// Who speaks HTTP.
-    pub http: Arc<dyn DeviceHttp>,
-}
-
-impl fmt::Debug for Https {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Https").field("listen", &self.listen).finish_non_exhaustive()
-    }
+    /// Who speaks HTTP with devices: on listeners of [`crate::Protocol::Https`], and on the others with those who name
+    /// `x-amzn-http-ca` (ALPN). `None`: nobody.
+    pub http: Option<Arc<dyn DeviceHttp>>,
 }
 
 impl Config {

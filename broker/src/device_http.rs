@@ -1,19 +1,21 @@
-//! Devices that publish over HTTPS with their certificate (`spec/mqtt-behaviour.md` section 7), or ask for their next one (EST). The broker opens the TLS
-//! stream, knows the certificate and decides; HTTP itself is spoken by someone else.
+//! Devices that publish over HTTPS with their certificate (`spec/mqtt-behaviour.md` section 7), ask for their next one (EST),
+//! or open a WebSocket. The broker opens the TLS stream, knows the certificate and decides; HTTP itself is spoken by someone
+//! else.
 use crate::connection::Shared;
 use crate::enforcement::{Identity, log_refusal};
 use crate::publication;
 use crate::record::{Details, Event};
-use crate::tls::Peer;
+use crate::tls::{Peer, TlsStream};
+use bytes::Bytes;
 use jitp_provisioner::certs::Certificate;
 use jitp_provisioner::names::CertificateId;
 use jitp_provisioner::policies::{Action, Permissions};
 use jitp_provisioner::{
     Admission, Answer, ConnectContext, EnrollmentError, Presentation, Publication, PublicationError, Renewal,
 };
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 /// Who may publish here may renew its certificate over EST. Nothing is ever published there.
@@ -21,34 +23,41 @@ pub const EST_TOPIC: &str = "$jitp/certificates/renew/est";
 
 /// Speaks HTTP with devices.
 pub trait DeviceHttp: Send + Sync {
-    /// Serves the requests of one stream until it ends, or, when `stopping` becomes true, the one that is under way.
+    /// Serves the requests of one stream until it ends, or, when `stopping` becomes true, the one that is under way. Gives the
+    /// stream back if the device opened a WebSocket for MQTT on it and has been told 101.
     fn serve(
         &self,
         stream: DeviceStream,
-        device: Device,
+        device: Arc<Device>,
         stopping: watch::Receiver<bool>,
-    ) -> Answer<'static, ()>;
+    ) -> Answer<'static, Option<Upgraded>>;
+}
+
+impl fmt::Debug for dyn DeviceHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceHttp")
+    }
 }
 
 /// What a device says after the TLS handshake, decrypted.
-pub type DeviceStream = Box<dyn Bytes>;
+pub type DeviceStream = TlsStream;
 
-/// Bytes both ways.
-pub trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Bytes for S {}
+/// A stream on which WebSocket frames follow.
+pub struct Upgraded {
+    /// The rest of it.
+    pub stream: DeviceStream,
+    /// What was read of it already.
+    pub received: Bytes,
+}
 
 /// The other side of a TLS stream. It has proved that it holds the key of its certificate, and no more.
 pub struct Device {
-    shared: Arc<Shared>,
-    peer: Peer,
-    source: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: Peer,
+    pub(crate) source: SocketAddr,
 }
 
 impl Device {
-    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, source: SocketAddr) -> Self {
-        Self { shared, peer, source }
-    }
-
     /// Publishes as this device: its certificate must be known and may connect now, and its policies allow the message.
     /// Answers when the message has been taken: for QoS 1 as PUBACK would. `trace` finds the call in the log.
     pub async fn publish(&self, publication: Publication, trace: &str) -> Result<(), PublicationError> {

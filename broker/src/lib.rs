@@ -11,6 +11,7 @@ mod figures;
 mod listener;
 mod live;
 pub mod message;
+mod proxy_protocol;
 mod publication;
 mod record;
 mod retained;
@@ -20,14 +21,19 @@ mod services;
 pub mod session;
 mod tls;
 pub mod topic;
+mod websocket;
 
 /// What the fuzz targets of `broker/fuzz` call.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     pub use crate::connection::exercise::{Plant, codec};
+    pub use crate::proxy_protocol::exercise as proxy_protocol;
     pub use crate::services::exercise as request;
+    pub use crate::websocket::exercise as websocket;
 }
 
-pub use config::{Config, Https, Limits, Profile};
-pub use device_http::{Bytes, Device, DeviceHttp, DeviceStream, EST_TOPIC};
+pub use config::{Config, Limits, Profile};
+pub use device_http::{Device, DeviceHttp, DeviceStream, EST_TOPIC, Upgraded};
+pub use listener::{Listener, Protocol};
+pub use proxy_protocol::Proxies;
 pub use server::{Broker, ServerIdentity};

@@ -1,10 +1,10 @@
 //! Starting and stopping the broker.
 use crate::backend::{Backend, SessionEnd};
 use crate::config::Config;
-use crate::connection::{Door, Shared};
+use crate::connection::Shared;
 use crate::control::Control;
 use crate::events;
-use crate::listener;
+use crate::listener::{Bound, Listener, Protocol};
 use jitp_provisioner::{DataPlane, Provisioner};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub struct ServerIdentity {
 
 /// A running broker. Dropping it stops it at once; [`Broker::shutdown`] stops it in order.
 pub struct Broker {
+    listening: Vec<(Protocol, SocketAddr)>,
     local_address: SocketAddr,
-    https_address: Option<SocketAddr>,
     /// Answers the control plane while it is held.
     _control: Arc<dyn DataPlane>,
     backend: Backend,
@@ -40,16 +40,20 @@ pub struct Broker {
 impl Broker {
     /// Binds and serves until [`Broker::shutdown`]. Call within a tokio runtime.
     ///
-    /// Fails when the address cannot be bound or the identity is not a certificate chain with its key.
+    /// Fails when an address cannot be bound, no listener speaks MQTT, or the identity is not a certificate chain with its
+    /// key.
     pub async fn start(
         config: Config,
         identity: ServerIdentity,
         provisioner: Provisioner,
     ) -> std::io::Result<Self> {
-        let listener = listener::bind(config.listen)?;
-        let local_address = listener.local_addr()?;
-        let https = config.https.as_ref().map(|https| listener::bind(https.listen)).transpose()?;
-        let https_address = https.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let bound: Vec<Bound> = config.listeners.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        let listening: Vec<_> = bound.iter().map(|bound| (bound.door.protocol, bound.address)).collect();
+        let first = listening.iter().find(|(protocol, _)| *protocol == Protocol::Mqtts);
+        let Some(&(_, local_address)) = first else {
+            let message = "no listener speaks MQTT over TLS";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+        };
         let (stop_accepting, accepting) = watch::channel(false);
         let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone()).await?;
         let backend = shared.backend.clone();
@@ -62,16 +66,13 @@ impl Broker {
         ];
         let control: Arc<dyn DataPlane> = Arc::new(Control(Arc::clone(&shared)));
         shared.provisioner.data_plane().take(&control);
-        let doors = [(Some(listener), Door::Mqtt), (https, Door::Http)];
-        let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
-        let accept = |(listener, door)| {
-            let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
-            tokio::spawn(listener::accept(listener, shared, door, places, accepting.clone()))
+        let accept = |bound: Bound| {
+            tokio::spawn(bound.accept(Arc::clone(&shared), Arc::clone(&places), accepting.clone()))
         };
-        let acceptors = doors.map(accept).collect();
+        let acceptors = bound.into_iter().map(accept).collect();
         Ok(Self {
+            listening,
             local_address,
-            https_address,
             _control: control,
             backend,
             places,
@@ -83,14 +84,14 @@ impl Broker {
         })
     }
 
-    /// The bound address, with the real port.
+    /// The first bound address for MQTT over TLS, with the real port.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// Where devices publish over HTTPS, with the real port.
-    pub fn https_address(&self) -> Option<SocketAddr> {
-        self.https_address
+    /// All bound addresses, with the real ports, in the order of the configuration.
+    pub fn listening(&self) -> &[(Protocol, SocketAddr)] {
+        &self.listening
     }
 
     /// Stops accepting, disconnects every client (MQTT 5: 0x8B), waits until sessions and events are at rest and

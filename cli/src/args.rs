@@ -140,12 +140,12 @@ pub struct Serve {
     /// A configuration file (TOML): only what differs from `jitp config`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where devices connect [default: 127.0.0.1:8883]
+    /// Where devices connect; may be repeated [default: 127.0.0.1:8883]
     #[arg(long, value_name = "ADDR")]
-    pub mqtt: Option<SocketAddr>,
-    /// Where devices publish over HTTPS with their certificates [default: nowhere]
+    pub mqtt: Vec<SocketAddr>,
+    /// Where devices connect over WebSocket (wss, /mqtt) or publish over HTTPS; may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDR")]
-    pub https: Option<SocketAddr>,
+    pub https: Vec<SocketAddr>,
     /// Where operators and AWS tools connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,

@@ -2,6 +2,7 @@
 use crate::device_http::HttpOverTls;
 use crate::hooks;
 use crate::issuing::Issuing;
+use crate::listeners::{self, Listener};
 use anyhow::{Context, bail};
 use jitp_templates::nearest::did_you_mean;
 use serde::Deserialize;
@@ -61,7 +62,10 @@ pub enum Dropped {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    pub listen: SocketAddr,
+    /// In the file one address, or nothing.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     pub compat: Profile,
     pub require_sni: bool,
     pub disconnect_at_expiry: bool,
@@ -99,9 +103,9 @@ pub struct Broker {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Https {
-    /// Empty: nowhere.
-    #[serde(deserialize_with = "address_or_nothing")]
-    pub listen: Option<SocketAddr>,
+    /// In the file one address, or nothing.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<SocketAddr>,
     pub max_header_bytes: usize,
     pub header_deadline_seconds: u64,
     pub body_deadline_seconds: u64,
@@ -266,6 +270,7 @@ impl Config {
         if self.broker.max_packet_bytes < 1024 {
             bail!("broker.max_packet_bytes is below 1024");
         }
+        listeners::check(self)?;
         self.issuing.check()?;
         for (name, hook) in &self.hooks {
             if hook.concurrency == 0 {
@@ -317,7 +322,7 @@ impl Config {
     pub fn broker(&self) -> jitp_broker::Config {
         let b = &self.broker;
         jitp_broker::Config {
-            listen: b.listen,
+            listeners: listeners::all(self),
             profile: match b.compat {
                 Profile::Standard => jitp_broker::Profile::Standard,
                 Profile::Aws => jitp_broker::Profile::Aws,
@@ -352,10 +357,8 @@ impl Config {
             },
             disconnect_at_expiry: b.disconnect_at_expiry,
             recheck_connect: b.recheck_connect,
-            https: self.https.listen.map(|listen| jitp_broker::Https {
-                listen,
-                http: Arc::new(HttpOverTls(self.device_limits())),
-            }),
+            http: listeners::any_https(self)
+                .then(|| Arc::new(HttpOverTls(self.device_limits())) as Arc<dyn jitp_broker::DeviceHttp>),
         }
     }
 
@@ -439,12 +442,13 @@ impl Config {
     }
 }
 
-fn address_or_nothing<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<SocketAddr>, D::Error> {
+/// One address, or none.
+fn addresses<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<SocketAddr>, D::Error> {
     let text = String::deserialize(value)?;
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    text.parse().map(Some).map_err(|_| {
+    text.parse().map(|address| vec![address]).map_err(|_| {
         serde::de::Error::custom(format!(
             "{text:?} is no address: expected one like \"0.0.0.0:8443\", or \"\""
         ))
@@ -514,6 +518,24 @@ mod tests {
             ("[server]\naccount = \"12\"", "12 digits"),
             ("[server]\nregion = \"US East\"", "a-z"),
             ("[broker]\nlisten = 8883", "in test"),
+            ("[broker]\nlisten = \"\"", "nowhere"),
+            ("[broker]\nlisten = \"tcp\"", "is no address"),
+            (
+                "[[broker.listeners]]\naddress = \"0.0.0.0:1883\"\nkind = \"mqtt\"",
+                "without TLS is not offered",
+            ),
+            ("[[broker.listeners]]\naddress = \"0.0.0.0:443\"\nkind = \"wss\"", "\"https\""),
+            ("[[broker.listeners]]\naddress = \"0.0.0.0:443\"\nkind = \"quic\"", "\"mqtts\" or \"https\""),
+            ("[[broker.listeners]]\naddress = \"localhost\"", "in test"),
+            ("[[broker.listeners]]\nadress = \"[::]:8883\"", "`address`"),
+            (
+                "[[broker.listeners]]\naddress = \"[::]:1\"\nproxy_protocol = true\ntrusted_proxies = [\"lb\"]",
+                "10.0.0.0/8",
+            ),
+            (
+                "[[broker.listeners]]\naddress = \"[::]:1\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+                "broker.listeners[0]",
+            ),
             ("[broker]\nreceive_maximum = 0", "at least 1"),
             ("[broker]\npacket_deadline_seconds = 0", "broker.packet_deadline_seconds is 0: it must be 1 to"),
             ("[broker]\nwrite_deadline_seconds = 9999999999", "broker.write_deadline_seconds"),

@@ -1,6 +1,6 @@
 //! HTTPS of devices: the API's HTTP over the broker's TLS streams. Neither knows the other.
 use jitp_api::{DeviceLimits, DeviceRequests, serve_device};
-use jitp_broker::{Device, DeviceHttp, DeviceStream};
+use jitp_broker::{Device, DeviceHttp, DeviceStream, Upgraded};
 use jitp_certs::Certificate;
 use jitp_provisioner::{Answer, EnrollmentError, Publication, PublicationError};
 use std::sync::Arc;
@@ -13,14 +13,18 @@ impl DeviceHttp for HttpOverTls {
     fn serve(
         &self,
         stream: DeviceStream,
-        device: Device,
+        device: Arc<Device>,
         stopping: watch::Receiver<bool>,
-    ) -> Answer<'static, ()> {
-        Box::pin(serve_device(stream, Arc::new(Connected(device)), self.0, stopping))
+    ) -> Answer<'static, Option<Upgraded>> {
+        let serving = serve_device(stream, Arc::new(Connected(device)), self.0, stopping);
+        Box::pin(async {
+            let (stream, received) = serving.await?;
+            Some(Upgraded { stream, received })
+        })
     }
 }
 
-struct Connected(Device);
+struct Connected(Arc<Device>);
 
 impl DeviceRequests for Connected {
     fn publish<'a>(

@@ -13,6 +13,7 @@ mod hooks;
 mod http;
 mod issuing;
 mod json_lines;
+mod listeners;
 mod log_record;
 mod log_view;
 mod logging;

@@ -3,14 +3,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// `10.0.0.0/8`, `2001:db8::/32`, or one address. Bits after the prefix are ignored.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct IpRange {
+pub struct IpRange {
     network: IpAddr,
     prefix: u32,
 }
 
 impl IpRange {
-    /// A range of v4-mapped v6 addresses is one of v4 addresses.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads one of these forms; `None`: it is none. A range of v4-mapped v6 addresses is one of v4 addresses.
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -33,7 +33,7 @@ impl IpRange {
     }
 
     /// A v4-mapped v6 address counts as v4. A v6 range does not contain v4 addresses.
-    pub(crate) fn contains(self, address: IpAddr) -> bool {
+    pub fn contains(self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let differing = u32::from(network) ^ u32::from(address);

@@ -39,4 +39,5 @@ pub use action::Action;
 pub use context::{Context, Scope, ThingContext};
 pub use document::{Document, DocumentError};
 pub use explanation::{Explanation, NearMiss};
+pub use ip_range::IpRange;
 pub use permissions::{AttachedPolicy, Decision, Permissions, Statement};

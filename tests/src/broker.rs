@@ -70,7 +70,7 @@ impl BrokerOptions {
 /// A running `jitp serve`; killed when dropped.
 pub struct Broker {
     child: Child,
-    mqtt: SocketAddr,
+    listening: Vec<(String, SocketAddr)>,
     api: String,
     data_dir: PathBuf,
     options: BrokerOptions,
@@ -138,13 +138,29 @@ impl Broker {
             let _ = logged.join();
             bail!("no ready line ({status}): {}", text(&log));
         };
-        let (mqtt, api) = parse_ready(&line)?;
-        Ok(Self { child, mqtt, api, data_dir, options, log, directory })
+        let (listening, api) = parse_ready(&line)?;
+        Ok(Self { child, listening, api, data_dir, options, log, directory })
     }
 
     /// Where devices connect.
     pub fn mqtt(&self) -> SocketAddr {
-        self.mqtt
+        self.first("mqtts")
+    }
+
+    /// Where devices connect over WebSocket, and publish over HTTPS: with `--https` only.
+    pub fn https(&self) -> SocketAddr {
+        self.first("https")
+    }
+
+    /// Where devices connect, as the ready line says it: kinds and addresses.
+    pub fn listening(&self) -> &[(String, SocketAddr)] {
+        &self.listening
+    }
+
+    #[expect(clippy::panic, reason = "tests that ask for what they did not start have nothing to return")]
+    fn first(&self, kind: &str) -> SocketAddr {
+        let found = self.listening.iter().find(|(listening, _)| listening == kind);
+        found.unwrap_or_else(|| panic!("no {kind} in {:?}", self.listening)).1
     }
 
     /// `http://127.0.0.1:PORT`, or `https://…` with `--api-tls`.
@@ -389,9 +405,16 @@ fn text(log: &Mutex<String>) -> String {
     log.lock().map(|log| log.clone()).unwrap_or_default()
 }
 
-/// `ready mqtts=HOST:PORT api=http://HOST:PORT`
-fn parse_ready(line: &str) -> anyhow::Result<(SocketAddr, String)> {
-    let words = line.strip_prefix("ready mqtts=").and_then(|rest| rest.split_once(" api="));
-    let (mqtt, api) = words.with_context(|| format!("not a ready line: {line:?}"))?;
-    Ok((mqtt.parse()?, api.to_owned()))
+/// `ready mqtts=HOST:PORT api=http://HOST:PORT`, and perhaps more listeners.
+fn parse_ready(line: &str) -> anyhow::Result<(Vec<(String, SocketAddr)>, String)> {
+    let mut words = line.split(' ');
+    ensure!(words.next() == Some("ready"), "not a ready line: {line:?}");
+    let (mut listening, mut api) = (Vec::new(), None);
+    for word in words {
+        match word.split_once('=').with_context(|| format!("in the ready line: {word:?}"))? {
+            ("api", url) => api = Some(url.to_owned()),
+            (kind, address) => listening.push((kind.to_owned(), address.parse()?)),
+        }
+    }
+    Ok((listening, api.with_context(|| format!("no api in the ready line: {line:?}"))?))
 }

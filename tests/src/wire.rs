@@ -82,7 +82,11 @@ impl Wire {
 
     /// TCP and TLS with a configuration of its own.
     pub async fn open_with(address: SocketAddr, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, config).await
+    }
+
+    /// TLS on a TCP connection on which something may have been said already.
+    pub async fn over(tcp: TcpStream, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
         tcp.set_nodelay(true)?;
         let stream = TlsConnector::from(config).connect(ServerName::try_from("localhost")?, tcp).await?;
         Ok(Self { stream })
@@ -154,6 +158,18 @@ impl Wire {
             },
             Err(_) => bail!("silence for {PATIENCE:?}"),
         }
+    }
+
+    /// The next line of text, without its end.
+    pub async fn line(&mut self) -> anyhow::Result<String> {
+        let line = async {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                line.push(self.stream.read_u8().await?);
+            }
+            anyhow::Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+        };
+        tokio::time::timeout(PATIENCE, line).await.context("no line came")?
     }
 
     /// The next packet of this type; others are passed over. `None` when the broker closed first.

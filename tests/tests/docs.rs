@@ -9,6 +9,7 @@ const PAGES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../README.md")),
     ("docs/quick-start.md", QUICK_START),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
+    ("docs/listeners.md", include_str!("../../docs/listeners.md")),
     ("docs/fleet-provisioning.md", include_str!("../../docs/fleet-provisioning.md")),
     ("docs/hooks.md", include_str!("../../docs/hooks.md")),
     ("docs/issuing.md", include_str!("../../docs/issuing.md")),

@@ -15,6 +15,7 @@ use crate::message::{Delivery, QoS};
 use crate::record::{self, Details};
 use crate::services::Desk;
 use crate::session::{InFlight, SessionHandle, Wake};
+use crate::websocket;
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
@@ -495,6 +496,9 @@ async fn answered(desk: &mut Option<Box<Desk>>) {
 }
 
 fn lost(error: &std::io::Error) -> Ending {
+    if let Some(violation) = error.get_ref().and_then(|error| error.downcast_ref::<websocket::Violation>()) {
+        return Ending::Violation(Violation::new(DisconnectReasonCode::ProtocolError, violation.message));
+    }
     Ending::Lost(match error.kind() {
         ErrorKind::UnexpectedEof => "the client closed the connection without DISCONNECT".into(),
         _ => format!("the connection broke: {error}").into(),

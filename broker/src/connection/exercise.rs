@@ -290,12 +290,12 @@ impl Plant {
     /// What the broker answered, and what it holds afterwards.
     async fn play(&self, input: &[u8]) -> (Vec<u8>, Counts) {
         let config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listeners: Vec::new(),
             profile: Profile::Standard,
             limits: Limits::default(),
             disconnect_at_expiry: false,
             recheck_connect: false,
-            https: None,
+            http: None,
         };
         let (_running, stopping) = watch::channel(false);
         let shared = Shared::start(config, &self.identity, self.provisioner.clone(), stopping).await.unwrap();

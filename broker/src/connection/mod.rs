@@ -1,4 +1,4 @@
-//! One device, from its TCP connection to its end: handshake, CONNECT, admission, MQTT.
+//! One device, from its TCP connection to its end: handshake, CONNECT, admission, MQTT; perhaps over WebSocket.
 mod answering;
 pub(crate) mod codec;
 mod ending;
@@ -14,13 +14,15 @@ mod will;
 
 use crate::backend::{Backend, BackendOptions};
 use crate::config::{Config, Limits};
-use crate::device_http::{Device, DeviceHttp};
+use crate::device_http::{Device, DeviceHttp, Upgraded};
 use crate::events::Lifecycle;
 use crate::figures::Figures;
+use crate::listener::{Door, Protocol};
 use crate::live::LiveSessions;
 use crate::server::ServerIdentity;
 use crate::tls::{self, HandshakeFailure, Peer, Protocols, TlsStream};
 use crate::topic::TopicLimits;
+use crate::websocket::WebSocket;
 use codec::{Connect, ConnectRefused, Outbound, next_frame};
 use established::Established;
 use jitp_provisioner::{Answer, Provisioner};
@@ -53,13 +55,6 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Which listener a device came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    Mqtt,
-    Http,
-}
-
 /// What HTTP needs beside MQTT.
 pub(crate) struct HttpDoor {
     pub acceptor: TlsAcceptor,
@@ -78,13 +73,12 @@ impl Shared {
         stopping: watch::Receiver<bool>,
     ) -> std::io::Result<Arc<Self>> {
         let limits = config.limits_in_force();
-        let protocols = if config.https.is_some() { Protocols::MqttAndHttp } else { Protocols::Mqtt };
+        let protocols = if config.http.is_some() { Protocols::MqttAndHttp } else { Protocols::Mqtt };
         let acceptor = tls::acceptor(identity, protocols)?;
-        let http = match &config.https {
-            Some(https) => Some(HttpDoor {
-                acceptor: tls::acceptor(identity, Protocols::Http)?,
-                http: Arc::clone(&https.http),
-            }),
+        let http = match &config.http {
+            Some(http) => {
+                Some(HttpDoor { acceptor: tls::acceptor(identity, Protocols::Http)?, http: Arc::clone(http) })
+            }
             None => None,
         };
         let options = BackendOptions::new(&limits, config.profile);
@@ -115,42 +109,67 @@ impl Shared {
 
 /// Serves a connection until it ends. What comes before MQTT is on the heap, so that an idle device does not
 /// pay for it.
-pub(crate) async fn serve(shared: Arc<Shared>, door: Door, socket: TcpStream, source: SocketAddr) {
-    let mut stopping = shared.stopping.clone();
-    let begun = tokio::select! {
-        begun = Box::pin(begin(shared, door, socket, source)) => begun,
-        _ = stopping.wait_for(|stopping| *stopping) => return,
-    };
-    match begun {
+pub(crate) async fn serve(shared: Arc<Shared>, door: Arc<Door>, socket: TcpStream, peer: SocketAddr) {
+    let stopping = shared.stopping.clone();
+    match unless_stopped(stopping.clone(), begin(shared, &door, socket, peer)).await {
         Some(Begun::Mqtt(established)) => established.run().await,
-        Some(Begun::Http(serving)) => serving.await,
+        Some(Begun::Http(serving, device)) => {
+            let Some(upgraded) = serving.await else { return };
+            if let Some(established) = unless_stopped(stopping, greet_over_websocket(&device, upgraded)).await
+            {
+                drop(device);
+                established.run().await;
+            }
+        }
         None => {}
+    }
+}
+
+/// `None`, too, when the broker stops before the connection has become something.
+async fn unless_stopped<T>(
+    mut stopping: watch::Receiver<bool>,
+    beginning: impl Future<Output = Option<T>>,
+) -> Option<T> {
+    tokio::select! {
+        begun = Box::pin(beginning) => begun,
+        _ = stopping.wait_for(|stopping| *stopping) => None,
     }
 }
 
 /// What a connection has become.
 enum Begun {
     Mqtt(Box<Established<TlsStream>>),
-    Http(Answer<'static, ()>),
+    /// Perhaps it becomes MQTT over WebSocket.
+    Http(Answer<'static, Option<Upgraded>>, Arc<Device>),
 }
 
 /// From TCP to CONNACK, or to where HTTP begins. `None`: the connection is closed.
-async fn begin(shared: Arc<Shared>, door: Door, socket: TcpStream, source: SocketAddr) -> Option<Begun> {
-    let (stream, peer) = match shake_hands(&shared, door, socket).await {
+async fn begin(shared: Arc<Shared>, door: &Door, socket: TcpStream, peer: SocketAddr) -> Option<Begun> {
+    let mut source = peer;
+    let (stream, peer) = match arrive(&shared, door, socket, &mut source).await {
         Ok(shaken) => shaken,
         Err(failure) => {
-            refusal::of_handshake(&shared, source, &failure);
+            refusal::of_handshake(&shared, door, source, &failure);
             return None;
         }
     };
     let by_name = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_HTTP_CERTIFICATE);
-    let http = shared.http.as_ref().filter(|_| by_name || door == Door::Http);
+    let http = shared.http.as_ref().filter(|_| by_name || door.protocol == Protocol::Https);
     if let Some(http) = http.map(|door| Arc::clone(&door.http)) {
         let stopping = shared.stopping.clone();
-        let device = Device::new(shared, peer, source);
-        return Some(Begun::Http(http.serve(Box::new(stream), device, stopping)));
+        let device = Arc::new(Device { shared, peer, source });
+        return Some(Begun::Http(http.serve(stream, Arc::clone(&device), stopping), device));
     }
     greet(shared, stream, peer, source).await.map(Begun::Mqtt)
+}
+
+/// From the opening of a WebSocket to CONNACK.
+async fn greet_over_websocket(
+    device: &Device,
+    upgraded: Upgraded,
+) -> Option<Box<Established<WebSocket<TlsStream>>>> {
+    let socket = WebSocket::new(upgraded.stream, upgraded.received);
+    greet(Arc::clone(&device.shared), socket, device.peer.clone(), device.source).await
 }
 
 /// From the handshake to CONNACK: MQTT begins.
@@ -165,30 +184,44 @@ async fn greet<S: ByteStream>(
     opening::open(&shared, pipe, peer, source, connect).await
 }
 
-/// The handshake, within its deadline. A client that says nothing takes no place from those that do.
-async fn shake_hands(
+/// All that comes before the first byte of MQTT or HTTP, within the deadline of the handshake. `source` becomes the address
+/// that a load balancer tells.
+async fn arrive(
     shared: &Shared,
-    door: Door,
-    socket: TcpStream,
+    door: &Door,
+    mut socket: TcpStream,
+    source: &mut SocketAddr,
 ) -> Result<(TlsStream, Peer), HandshakeFailure> {
     let deadline = shared.limits.handshake_deadline;
-    let shake = async {
-        let mut first = [0];
-        match socket.peek(&mut first).await {
-            Ok(1) => {}
-            _ => return Err(HandshakeFailure::nothing_said()),
+    let arrive = async {
+        if let Some(proxies) = &door.proxies {
+            *source = proxies.client(&mut socket, *source).await?;
         }
-        if let Some(failure) = HandshakeFailure::of_first_byte(first[0]).filter(|_| door == Door::Mqtt) {
-            return Err(failure);
-        }
-        let _place = shared.handshakes.acquire().await;
-        let acceptor = match (door, &shared.http) {
-            (Door::Http, Some(http)) => &http.acceptor,
-            _ => &shared.acceptor,
-        };
-        tls::handshake(acceptor, socket).await
+        shake_hands(shared, door, socket).await
     };
-    timeout(deadline, shake).await.unwrap_or_else(|_| Err(HandshakeFailure::too_slow(deadline)))
+    timeout(deadline, arrive).await.unwrap_or_else(|_| Err(HandshakeFailure::too_slow(deadline)))
+}
+
+/// A client that says nothing takes no place from those that do.
+async fn shake_hands(
+    shared: &Shared,
+    door: &Door,
+    socket: TcpStream,
+) -> Result<(TlsStream, Peer), HandshakeFailure> {
+    let mut first = [0];
+    match socket.peek(&mut first).await {
+        Ok(1) => {}
+        _ => return Err(HandshakeFailure::nothing_said()),
+    }
+    if let Some(failure) = HandshakeFailure::of_first_byte(first[0]) {
+        return Err(failure);
+    }
+    let _place = shared.handshakes.acquire().await;
+    let acceptor = match (door.protocol, &shared.http) {
+        (Protocol::Https, Some(http)) => &http.acceptor,
+        _ => &shared.acceptor,
+    };
+    tls::handshake(acceptor, socket).await
 }
 
 /// Reads CONNECT, within its deadline and the size limit. `None`: there was none, and the client knows what

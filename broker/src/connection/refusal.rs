@@ -3,6 +3,7 @@ use super::Shared;
 use super::codec::ConnectRefused;
 use crate::enforcement::Identity;
 use crate::events::DisconnectReason;
+use crate::listener::Door;
 use crate::record::{Details, Event, Subject};
 use crate::tls::{HandshakeFailure, Peer};
 use jitp_provisioner::policies::Explanation;
@@ -11,15 +12,15 @@ use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 
-/// The TLS handshake failed.
-pub(super) fn of_handshake(shared: &Shared, source: SocketAddr, failure: &HandshakeFailure) {
+/// The TLS handshake failed, or what comes before it.
+pub(super) fn of_handshake(shared: &Shared, door: &Door, source: SocketAddr, failure: &HandshakeFailure) {
     if failure.silent {
         tracing::debug!(sourceIp = %source.ip(), sourcePort = source.port(), details = failure.message);
         return;
     }
     shared.figures.handshakes_failed.increment(1);
     let details = Details {
-        target_port: Some(shared.config.listen.port()),
+        target_port: Some(door.port),
         reason: Some(failure.reason.as_str()),
         details: Some(&failure.message),
         ..Details::default()

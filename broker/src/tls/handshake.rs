@@ -1,6 +1,7 @@
 //! One TLS handshake, and what to say about one that fails.
 use super::leaf;
 use super::together::Together;
+use crate::proxy_protocol::ProxyError;
 use jitp_provisioner::ReasonCode;
 use jitp_provisioner::certs::Certificate;
 use rustls::{CertificateError, Error, InvalidMessage};
@@ -68,13 +69,18 @@ impl HandshakeFailure {
     pub(crate) fn of_first_byte(byte: u8) -> Option<Self> {
         const TLS_HANDSHAKE: u8 = 0x16;
         const MQTT_CONNECT: u8 = 0x10;
+        const PROXY_HEADER: u8 = b'\r';
         let message = match byte {
             TLS_HANDSHAKE => return None,
             MQTT_CONNECT => {
                 "the client speaks MQTT without TLS; configure the device to use TLS on this port"
             }
             b'A'..=b'Z' => {
-                "the client speaks plain text (HTTP?) to the MQTT port; check the device's address and port"
+                "the client speaks plain text (HTTP?) without TLS; check the device's address, port and TLS settings"
+            }
+            PROXY_HEADER => {
+                "a load balancer sends the PROXY protocol to a listener that does not expect it; set proxy_protocol for \
+                 the listener (docs/listeners.md), or switch it off at the load balancer"
             }
             _ => "the client does not speak TLS; check the device's address, port and TLS settings",
         };
@@ -97,6 +103,13 @@ impl HandshakeFailure {
 
     fn new(reason: ReasonCode, message: String) -> Self {
         Self { reason, message, silent: false }
+    }
+}
+
+impl From<ProxyError> for HandshakeFailure {
+    fn from(error: ProxyError) -> Self {
+        let silent = matches!(error, ProxyError::Broken(_));
+        Self { silent, ..Self::new(ReasonCode::TlsHandshakeFailed, error.to_string()) }
     }
 }
 
@@ -165,6 +178,12 @@ mod tests {
         let mqtt = HandshakeFailure::of_first_byte(0x10).unwrap();
         assert!(mqtt.message.contains("MQTT without TLS"), "{}", mqtt.message);
         assert_eq!(mqtt.reason, ReasonCode::TlsHandshakeFailed);
+    }
+
+    #[test]
+    fn a_proxy_header_that_is_not_expected_says_how_it_would_be() {
+        let failure = HandshakeFailure::of_first_byte(b'\r').unwrap();
+        assert!(failure.message.contains("proxy_protocol"), "{}", failure.message);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MOST: usize = 16 * 1024;
 /// held then goes out, so that both never wait for each other. After [`begun`](Self::begun) nothing new is held back, and
 /// what still is leaves with the next write or flush.
 #[derive(Debug)]
-pub(crate) struct Together<S> {
+pub struct Together<S> {
     stream: S,
     held: BytesMut,
     begun: bool,

@@ -5,7 +5,7 @@ mod packets;
 
 pub use packets::*;
 
-use jitp_broker::{Broker, Config, Limits, Profile, ServerIdentity};
+use jitp_broker::{Broker, Config, Limits, Listener, Profile, Protocol, ServerIdentity};
 use jitp_provisioner::certs::{Attribute, Authority, Issued, KeyKind, LeafRequest, Validity};
 use jitp_provisioner::names::{CertificateId, PolicyName};
 use jitp_provisioner::records::RegistrationConfig;
@@ -97,12 +97,17 @@ impl World {
         provisioner.registry().register_ca_certificate(request).await.unwrap();
 
         let mut config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listeners: vec![Listener {
+                address: "127.0.0.1:0".parse().unwrap(),
+                protocol: Protocol::Mqtts,
+                proxies: None,
+                name: "tests".into(),
+            }],
             profile: Profile::Standard,
             limits: Limits::default(),
             disconnect_at_expiry: false,
             recheck_connect: false,
-            https: None,
+            http: None,
         };
         configure(&mut config);
         let broker = start(&config, &server_ca, &provisioner).await;

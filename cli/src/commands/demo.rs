@@ -44,7 +44,7 @@ pub async fn run(_global: &Global, args: Args) -> anyhow::Result<Exit> {
     let directory =
         tempfile::Builder::new().prefix("jitp-demo-").tempdir().context("cannot make a directory")?;
     let mut config = Config::load(None)?;
-    config.broker.listen = args.mqtt;
+    config.broker.listen = vec![args.mqtt];
     config.api.listen = args.api;
     let data = DataDir::open(&directory.path().join("data"))?;
     let service = Service::start(&data, &config, &Beginning::default()).await?;

@@ -6,7 +6,7 @@ use crate::exit::{Exit, InvalidInput};
 use crate::{logging, output};
 use anyhow::Context;
 use jitp_api::{AccessKey, AccessKeys, Api, Tls};
-use jitp_broker::Broker;
+use jitp_broker::{Broker, Protocol};
 use jitp_provisioner::archive::{ImportError, Imported, Seed, import};
 use jitp_provisioner::{Clock, Provisioner, Registry, SystemClock};
 use std::net::SocketAddr;
@@ -41,8 +41,11 @@ fn configuration(args: &Serve) -> anyhow::Result<Config> {
     let invalid = |error: anyhow::Error| InvalidInput(format!("{error:#}"));
     let mut config = Config::load(args.config.as_deref()).map_err(invalid)?;
     let Serve { mqtt, https, api, api_tls, insecure_api, profile, account, region, hosts, .. } = args.clone();
-    config.broker.listen = mqtt.unwrap_or(config.broker.listen);
-    config.https.listen = https.or(config.https.listen);
+    for (given, listen) in [(mqtt, &mut config.broker.listen), (https, &mut config.https.listen)] {
+        if !given.is_empty() {
+            *listen = given;
+        }
+    }
     config.api.listen = api.unwrap_or(config.api.listen);
     config.api.tls |= api_tls;
     config.api.insecure |= insecure_api;
@@ -115,7 +118,7 @@ impl Service {
         let key = data.access_key()?;
         let broker = Broker::start(config.broker(), identity, provisioner.clone())
             .await
-            .with_context(|| format!("cannot listen on {}", config.broker.listen))?;
+            .context("the broker does not start")?;
         if let Some(seed) = reset.clone() {
             tokio::spawn(prepare_reset(provisioner.registry().clone(), seed));
         }
@@ -132,7 +135,7 @@ impl Service {
         };
         let api = Api::start(api, provisioner.clone())
             .await
-            .with_context(|| format!("cannot listen on {}", config.api.listen))?;
+            .with_context(|| format!("cannot listen on {} (--api, api.listen)", config.api.listen))?;
         Ok(Self { provisioner, broker, api, scheme: if config.api.tls { "https" } else { "http" } })
     }
 
@@ -144,10 +147,21 @@ impl Service {
         self.api.local_address()
     }
 
+    /// First the first listener of each kind, and then all others in their order.
     pub fn ready_line(&self) -> String {
-        let https =
-            self.broker.https_address().map(|address| format!(" https={address}")).unwrap_or_default();
-        format!("ready mqtts={} api={}://{}{https}", self.mqtt_address(), self.scheme, self.api_address())
+        let mut others = self.broker.listening().to_vec();
+        let mut first = |wanted| {
+            let at = others.iter().position(|(protocol, _)| *protocol == wanted)?;
+            let (protocol, address) = others.remove(at);
+            Some(format!("{protocol}={address}"))
+        };
+        let mut words = vec!["ready".to_owned()];
+        words.extend(first(Protocol::Mqtts));
+        let https = first(Protocol::Https);
+        words.push(format!("api={}://{}", self.scheme, self.api_address()));
+        words.extend(https);
+        words.extend(others.iter().map(|(protocol, address)| format!("{protocol}={address}")));
+        words.join(" ")
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {
