@@ -87,11 +87,12 @@ class Broker:
         except queue.Empty:
             self.stop()
             raise AssertionError(f"no ready line: {self.logged()}") from None
-        ready = re.fullmatch(r"ready mqtts=(\S+):(\d+) api=(\S+)(?: https=\S+:(\d+))?\n", line)
+        ready = re.fullmatch(r"ready mqtts=(\S+):(\d+) api=(\S+)(?: https=\S+:(\d+))?((?: mqtts=\S+| https=\S+)*)\n", line)
         assert ready, line
         self.port = int(ready[2])
         self.api = ready[3]
         self.https = ready[4] and int(ready[4])
+        self.further = [int(word.rpartition(":")[2]) for word in ready[5].split()]
         self.ca = self.data / "server-ca.pem"
         text = (self.data / "credentials").read_text()
         self.key_id = re.search(r"aws_access_key_id = (\S+)", text)[1]

@@ -11,10 +11,11 @@ from conftest import PATIENCE, certificate_id, wait_for
 
 class Device:
     def __init__(self, broker, device, client_id, protocol=mqtt.MQTTv311, chain=False, clean=True, will=None,
-                 username=None, host="127.0.0.1", keepalive=60):
+                 username=None, host="127.0.0.1", port=None, keepalive=60, transport="tcp", source=""):
         certificate, key, with_ca = device
         options = {} if protocol == mqtt.MQTTv5 else {"clean_session": clean}
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, **options)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol,
+                                  transport=transport, **options)
         self.client.tls_set(ca_certs=str(broker.ca), certfile=str(with_ca if chain else certificate),
                             keyfile=str(key), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         if will:
@@ -30,7 +31,8 @@ class Device:
         self.client.on_subscribe = lambda _c, _u, mid, codes, _p: self.acknowledged.update({mid: codes})
         self.client.on_publish = lambda _c, _u, mid, code, _p: self.acknowledged.update({mid: code})
         self.client.reconnect_delay_set(60, 60)
-        self.client.connect(host, broker.port, keepalive=keepalive)
+        port = port or (broker.port if transport == "tcp" else broker.https)
+        self.client.connect(host, port, keepalive=keepalive, bind_address=source)
         self.client.loop_start()
 
     def _on_connect(self, _client, _userdata, flags, code, _properties):
