@@ -22,6 +22,9 @@ pub struct Limits {
     pub connections: usize,
     /// Concurrent TLS handshakes; further ones wait in order.
     pub handshakes: usize,
+    /// Clients that wait for their handshake; further ones are closed at accept, as are those that would wait for longer than
+    /// the handshake deadline.
+    pub waiting_handshakes: usize,
     /// From accept to the end of the handshake.
     pub handshake_deadline: Duration,
     /// From the end of the handshake to CONNECT.
@@ -65,6 +68,82 @@ pub struct Limits {
     pub retained_messages: usize,
     /// Requests of fleet provisioning that wait on one connection; further ones are rejected with 429.
     pub queued_requests: usize,
+    /// How often things may happen.
+    pub rates: Rates,
+}
+
+/// So much a second, and as much at once after a pause; 0: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// PUBLISH packets of one connection.
+    pub publishes: u32,
+    /// PUBLISH packets of all connections of one certificate together.
+    pub publishes_of_certificate: u32,
+    /// What a PUBLISH that comes too fast leads to.
+    pub excess: Excess,
+    /// PUBLISH packets to one connection: beyond them QoS 0 is dropped, the rest waits in the session's queue.
+    pub deliveries: u32,
+    /// Bytes of MQTT of one connection, both ways together: beyond them nothing is read or taken out of the queue.
+    pub bytes: u32,
+    /// The same for all connections of one certificate together.
+    pub bytes_of_certificate: u32,
+    /// SUBSCRIBE packets of one connection; further ones are answered with 0x97.
+    pub subscribes: u32,
+    /// CONNECT packets in all; further ones are answered with 0x97.
+    pub connects: u32,
+    /// Connections that are let in under one client id; further ones are answered with 0x97.
+    pub connects_of_client: u32,
+    /// Retained messages on one topic; further ones are refused with 0x97.
+    pub retained_of_topic: u32,
+    /// With profile `aws`: not above AWS's rates. Otherwise of no effect.
+    pub as_aws: bool,
+}
+
+/// What a PUBLISH that comes too fast leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Excess {
+    /// One of QoS 0 is dropped. One that asks for an acknowledgement is published, and then nothing is read until it would
+    /// have been in time.
+    #[default]
+    Delay,
+    /// It is dropped without a word, whatever its QoS, as AWS does it.
+    Drop,
+    /// The connection ends: 0x96.
+    Disconnect,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            publishes: 0,
+            publishes_of_certificate: 0,
+            excess: Excess::default(),
+            deliveries: 0,
+            bytes: 0,
+            bytes_of_certificate: 0,
+            subscribes: 0,
+            connects: 0,
+            connects_of_client: 0,
+            retained_of_topic: 0,
+            as_aws: true,
+        }
+    }
+}
+
+impl Rates {
+    /// These rates, not above AWS's (`spec/mqtt-behaviour.md` section 2), but for connections of one client id: a test that
+    /// connects again would have to wait.
+    fn within_aws(self) -> Self {
+        let lower = |own: u32, of_aws: u32| if own == 0 { of_aws } else { own.min(of_aws) };
+        Self {
+            publishes: lower(self.publishes, 100),
+            deliveries: lower(self.deliveries, 100),
+            bytes: lower(self.bytes, 512 * 1024),
+            retained_of_topic: lower(self.retained_of_topic, 1),
+            excess: Excess::Drop,
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {
@@ -72,6 +151,7 @@ impl Default for Limits {
         Self {
             connections: 100_000,
             handshakes: 256,
+            waiting_handshakes: 20_000,
             handshake_deadline: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(10),
             packet_deadline: Duration::from_secs(60),
@@ -96,6 +176,7 @@ impl Default for Limits {
             keep_alive: (1, 65_535),
             retained_messages: 1_000_000,
             queued_requests: 16,
+            rates: Rates::default(),
         }
     }
 }
@@ -114,6 +195,9 @@ impl Limits {
         self.receive_maximum = self.receive_maximum.min(100);
         self.topic_aliases = self.topic_aliases.min(8);
         self.keep_alive = (self.keep_alive.0.clamp(30, 1200), self.keep_alive.1.clamp(30, 1200));
+        if self.rates.as_aws {
+            self.rates = self.rates.within_aws();
+        }
         self
     }
 
@@ -168,6 +252,15 @@ mod tests {
         let limits = Limits { topic_levels: 4, ..Limits::default() }.within_aws();
         assert_eq!((limits.topic_bytes, limits.topic_levels), (256, 4));
         assert_eq!(limits.keep_alive, (30, 1200));
+        let rates = Rates { publishes: 20, bytes: u32::MAX, ..Rates::default() };
+        let rates = Limits { rates, ..Limits::default() }.within_aws().rates;
+        assert_eq!((rates.publishes, rates.deliveries, rates.bytes, rates.connects), (20, 100, 524_288, 0));
+    }
+
+    #[test]
+    fn the_rates_of_aws_can_be_left_out_of_its_profile() {
+        let rates = Rates { as_aws: false, ..Rates::default() };
+        assert_eq!(Limits { rates, ..Limits::default() }.within_aws().rates, rates);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! else.
 use crate::connection::Shared;
 use crate::enforcement::{Identity, log_refusal};
+use crate::message::QoS;
 use crate::publication;
+use crate::rates::{Action as Excess, ConnectionRates, Verdict};
 use crate::record::{Details, Event};
 use crate::tls::{Peer, TlsStream};
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use jitp_provisioner::policies::{Action, Permissions};
 use jitp_provisioner::{
     Admission, Answer, ConnectContext, EnrollmentError, Presentation, Publication, PublicationError, Renewal,
 };
+use parking_lot::Mutex;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,9 +58,16 @@ pub struct Device {
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer: Peer,
     pub(crate) source: SocketAddr,
+    /// How fast it may publish, if that is limited.
+    rates: Option<Mutex<Box<ConnectionRates>>>,
 }
 
 impl Device {
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, source: SocketAddr) -> Self {
+        let rates = shared.rates.of_connection(peer.leaf.id()).map(Mutex::new);
+        Self { shared, peer, source, rates }
+    }
+
     /// Publishes as this device: its certificate must be known and may connect now, and its policies allow the message.
     /// Answers when the message has been taken: for QoS 1 as PUBACK would. `trace` finds the call in the log.
     pub async fn publish(&self, publication: Publication, trace: &str) -> Result<(), PublicationError> {
@@ -66,6 +76,9 @@ impl Device {
             self.identity(self.certificate(), trace).failed(Event::PublishIn, details);
         })?;
         let (permissions, identity) = self.authenticate(trace).await?;
+        self.is_in_time(message.payload.len()).inspect_err(|error| {
+            identity.failed(Event::PublishIn, Details { details: Some(error), ..Details::default() });
+        })?;
         let retain = message.retain.then_some(Action::RetainPublish);
         for action in [Some(Action::Publish), retain].into_iter().flatten() {
             if !permissions.decide(action, &message.topic).is_allowed() {
@@ -173,6 +186,26 @@ impl Device {
                 Err(PublicationError::Unavailable(message))
             }
         }
+    }
+
+    /// Over HTTP nothing is dropped or delayed: what comes too fast is refused.
+    fn is_in_time(&self, bytes: usize) -> Result<(), PublicationError> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        let (mut rates, now) = (rates.lock(), self.shared.rates.now());
+        let verdict = match rates.reading_pause(now) {
+            Some((_, limit)) => Verdict::Drop(limit),
+            None => rates.publish(QoS::AtMostOnce, now),
+        };
+        let limit = match verdict {
+            Verdict::Publish => {
+                rates.moved(bytes, now);
+                return Ok(());
+            }
+            Verdict::Drop(limit) | Verdict::End(limit) => limit,
+        };
+        limit.count(Excess::Refused, 1);
+        let message = format!("messages come faster than {} allows; try again later", limit.key());
+        Err(PublicationError::LimitExceeded(message))
     }
 
     fn certificate(&self) -> CertificateId {

@@ -7,8 +7,6 @@ pub(crate) struct Figures {
     /// Connections that are past CONNACK.
     pub connected: Gauge,
     pub accepted: Counter,
-    /// Closed at accept because of the connection limit.
-    pub over_limit: Counter,
     pub handshakes_failed: Counter,
     pub connects_accepted: Counter,
     pub connects_refused: Counter,
@@ -38,10 +36,6 @@ impl Figures {
         Self {
             connected: gauge!("jitp_broker_connections"),
             accepted: count("jitp_broker_accepted_total", "TCP connections accepted."),
-            over_limit: count(
-                "jitp_broker_over_limit_total",
-                "TCP connections closed by the connection limit.",
-            ),
             handshakes_failed: count("jitp_broker_handshakes_failed_total", "TLS handshakes that failed."),
             connects_accepted: count("jitp_broker_connects_accepted_total", "CONNECT packets accepted."),
             connects_refused: count("jitp_broker_connects_refused_total", "CONNECT packets refused."),

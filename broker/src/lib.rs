@@ -11,8 +11,10 @@ mod figures;
 mod listener;
 mod live;
 pub mod message;
+mod overload;
 mod proxy_protocol;
 mod publication;
+mod rates;
 mod record;
 mod retained;
 mod router;
@@ -32,7 +34,7 @@ pub mod fuzzing {
     pub use crate::websocket::exercise as websocket;
 }
 
-pub use config::{Config, Limits, Profile};
+pub use config::{Config, Excess, Limits, Profile, Rates};
 pub use device_http::{Device, DeviceHttp, DeviceStream, EST_TOPIC, Upgraded};
 pub use listener::{Listener, Protocol};
 pub use proxy_protocol::Proxies;

@@ -1,7 +1,7 @@
 //! Listeners: binding, and accepting TCP connections up to the limit.
 use crate::connection::{self, Shared};
+use crate::overload::Because;
 use crate::proxy_protocol::Proxies;
-use crate::record::{Details, Event, Subject};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 use std::fmt;
 use std::io;
@@ -126,17 +126,13 @@ fn admit(
     peer: SocketAddr,
 ) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        shared.figures.over_limit.increment(1);
-        let details = Details {
-            reason: Some("THROTTLED"),
-            details: Some(
-                &"the connection limit is reached; raise it or look for clients that connect too often",
-            ),
-            ..Details::default()
-        };
-        Subject::from(peer).failed(Event::Connect, details);
+        shared.refused.refuse(Because::Connections, peer);
         return;
     };
+    if shared.handshakes.is_full() {
+        shared.refused.refuse(Because::WaitingHandshakes, peer);
+        return;
+    }
     shared.figures.accepted.increment(1);
     // Fails only when the peer is gone already, which the handshake will see.
     let _ = socket.set_nodelay(true);

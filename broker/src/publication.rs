@@ -48,7 +48,9 @@ pub(crate) fn message(shared: &Shared, publication: Publication) -> Result<Messa
 pub(crate) async fn publish(shared: &Shared, message: Message) -> Result<(), PublicationError> {
     shared.figures.messages_received.increment(1);
     let published = shared.backend.publish(message).map_err(|error| match error {
-        PublishError::RetainedFull { .. } => PublicationError::LimitExceeded(error.to_string()),
+        PublishError::RetainedFull { .. } | PublishError::RetainedTooOften => {
+            PublicationError::LimitExceeded(error.to_string())
+        }
         PublishError::RetainedReserved => PublicationError::Invalid(error.to_string()),
         PublishError::NotStored => PublicationError::Unavailable(error.to_string()),
     })?;

@@ -59,6 +59,14 @@ pub enum Dropped {
     Oldest,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Excess {
+    Delay,
+    Drop,
+    Disconnect,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
@@ -72,6 +80,7 @@ pub struct Broker {
     pub recheck_connect: bool,
     pub max_connections: usize,
     pub max_handshakes: usize,
+    pub max_waiting_handshakes: usize,
     pub handshake_deadline_seconds: u64,
     pub connect_deadline_seconds: u64,
     pub packet_deadline_seconds: u64,
@@ -97,6 +106,17 @@ pub struct Broker {
     pub max_keep_alive_seconds: u16,
     pub max_retained_messages: usize,
     pub max_queued_requests: usize,
+    pub max_publishes_per_second: u32,
+    pub max_publishes_per_second_of_certificate: u32,
+    pub publish_excess: Excess,
+    pub max_deliveries_per_second: u32,
+    pub max_bytes_per_second: u32,
+    pub max_bytes_per_second_of_certificate: u32,
+    pub max_subscribes_per_second: u32,
+    pub max_connects_per_second: u32,
+    pub max_connects_per_second_of_client: u32,
+    pub max_retained_per_second_of_topic: u32,
+    pub aws_rates: bool,
 }
 
 /// Where devices publish over HTTPS.
@@ -221,6 +241,28 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+impl Broker {
+    fn rates(&self) -> jitp_broker::Rates {
+        jitp_broker::Rates {
+            publishes: self.max_publishes_per_second,
+            publishes_of_certificate: self.max_publishes_per_second_of_certificate,
+            excess: match self.publish_excess {
+                Excess::Delay => jitp_broker::Excess::Delay,
+                Excess::Drop => jitp_broker::Excess::Drop,
+                Excess::Disconnect => jitp_broker::Excess::Disconnect,
+            },
+            deliveries: self.max_deliveries_per_second,
+            bytes: self.max_bytes_per_second,
+            bytes_of_certificate: self.max_bytes_per_second_of_certificate,
+            subscribes: self.max_subscribes_per_second,
+            connects: self.max_connects_per_second,
+            connects_of_client: self.max_connects_per_second_of_client,
+            retained_of_topic: self.max_retained_per_second_of_topic,
+            as_aws: self.aws_rates,
+        }
+    }
+}
+
 impl Config {
     /// The defaults, with a file over them if one is given.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
@@ -265,6 +307,15 @@ impl Config {
             // Deadlines are added to the time of day of a clock that does not go on for ever.
             if !(1..=MAX_SECONDS).contains(&seconds) {
                 bail!("broker.{key} is {seconds}: it must be 1 to {MAX_SECONDS}");
+            }
+        }
+        for (key, bytes) in [
+            ("max_bytes_per_second", self.broker.max_bytes_per_second),
+            ("max_bytes_per_second_of_certificate", self.broker.max_bytes_per_second_of_certificate),
+        ] {
+            // Below that the pauses would outlast every keep alive.
+            if (1..1024).contains(&bytes) {
+                bail!("broker.{key} is {bytes}: it must be 0, for no limit, or at least 1024");
             }
         }
         if self.broker.max_packet_bytes < 1024 {
@@ -330,6 +381,7 @@ impl Config {
             limits: jitp_broker::Limits {
                 connections: b.max_connections,
                 handshakes: b.max_handshakes,
+                waiting_handshakes: b.max_waiting_handshakes,
                 handshake_deadline: Duration::from_secs(b.handshake_deadline_seconds),
                 connect_deadline: Duration::from_secs(b.connect_deadline_seconds),
                 packet_deadline: Duration::from_secs(b.packet_deadline_seconds),
@@ -354,6 +406,7 @@ impl Config {
                 keep_alive: (b.min_keep_alive_seconds, b.max_keep_alive_seconds),
                 retained_messages: b.max_retained_messages,
                 queued_requests: b.max_queued_requests,
+                rates: b.rates(),
             },
             disconnect_at_expiry: b.disconnect_at_expiry,
             recheck_connect: b.recheck_connect,
@@ -540,6 +593,8 @@ mod tests {
             ("[broker]\npacket_deadline_seconds = 0", "broker.packet_deadline_seconds is 0: it must be 1 to"),
             ("[broker]\nwrite_deadline_seconds = 9999999999", "broker.write_deadline_seconds"),
             ("broker = 3", "is a section"),
+            ("[broker]\nmax_bytes_per_second = 9", "0, for no limit, or at least 1024"),
+            ("[broker]\npublish_excess = \"wait\"", "unknown variant"),
             ("[api]\nmax_in_flight_per_key = 0", "at least 1"),
             ("[api.rates]\nCreateThng = 5", "did you mean \"CreateThing\""),
             ("[api.rates]\nCreateThing = -5", "in test"),

@@ -129,6 +129,16 @@ impl Api {
         Self::reply(self.http.get(format!("{}{path}", self.base)).send().await?).await
     }
 
+    /// What `/metrics` says of a name and its labels, as `reason="queue_full"`: the sum of all that have them; 0 if nothing has.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<f64> {
+        let reply = self.open("/metrics").await?;
+        let text = reply.body.as_str().context("no metrics")?;
+        let of_name = text.lines().filter_map(|line| line.strip_prefix(name));
+        let meant =
+            of_name.filter(|rest| rest.starts_with(['{', ' ']) && labels.iter().all(|l| rest.contains(l)));
+        Ok(meant.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    }
+
     async fn reply(response: reqwest::Response) -> anyhow::Result<Reply> {
         let status = response.status().as_u16();
         let exception = response.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());

@@ -4,8 +4,10 @@ use super::directory::Directory;
 use super::dropped::Dropped;
 use super::late_wills::{self, LateWills};
 use super::timers::Timers;
+use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::rates::{Action, KeyedRates, Limit, Nanos, Rate};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
 use crate::session::durable::{LateRecording, NotStored, Recorder, Sequence, Ticket};
@@ -14,12 +16,15 @@ use jitp_provisioner::sessions::SessionRow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::time::Instant;
 
 /// All state. Handles and the clones of [`super::Backend`] share it.
 pub(crate) struct Local {
     pub(crate) options: BackendOptions,
     pub(crate) router: Router<Arc<Session>>,
     pub(crate) retained: Retained,
+    /// How often messages are retained on one topic; `None`: as often as they come.
+    retained_of_topic: Option<RetainedRate>,
     pub(crate) dropped: Dropped,
     pub(super) directory: Directory,
     pub(super) timers: Arc<Timers>,
@@ -30,6 +35,7 @@ pub(crate) struct Local {
     pub(super) offline: AtomicUsize,
     pub(super) chores: Chores,
     pub(super) bounds: Bounds,
+    waking: Arc<Waking>,
     /// `None`: nothing survives this process.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
@@ -43,6 +49,7 @@ impl Local {
         let local = Arc::new(Self {
             router: Router::new(options.hash_matches_parent),
             retained: Retained::new(options.retained_messages),
+            retained_of_topic: RetainedRate::new(options.retained_of_topic),
             dropped: Dropped::new(),
             directory: Directory::new(),
             timers: Arc::default(),
@@ -57,9 +64,11 @@ impl Local {
                 bytes: u32::try_from(options.queued_bytes).unwrap_or(u32::MAX),
                 drop_oldest: options.drop_oldest,
             },
+            waking: Arc::default(),
             recorder,
             options,
         });
+        tokio::spawn(Arc::clone(&local.waking).run());
         tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));
         if let Some(recorder) = &local.recorder {
             tokio::spawn(Arc::clone(recorder).run());
@@ -109,6 +118,9 @@ impl Local {
         if self.is_stuck() {
             return Err(PublishError::NotStored);
         }
+        if self.retained_of_topic.as_ref().is_some_and(|rate| !rate.take(&message.topic)) {
+            return Err(PublishError::RetainedTooOften);
+        }
         // Recording before the change, so that what is stored last is what is kept last.
         let recording = recording.begin();
         let expired = self.retained.set(message)?;
@@ -153,11 +165,12 @@ impl Local {
             return Err(PublishError::NotStored);
         }
         let mut count = 0;
+        let mut wakers = Wakers::new();
         let mut found = matches.all.drain(..).peekable();
         while let Some(mut first) = found.next() {
             count += 1;
             if first.shared.is_some() {
-                self.deliver_shared(first, message, recording);
+                self.deliver_shared(first, message, recording, &mut wakers);
                 continue;
             }
             let mut identifiers = SubscriptionIdentifiers::from(first.identifier);
@@ -173,27 +186,30 @@ impl Local {
             }
             let delivery = Delivery { subscription_identifiers: identifiers, ..first.delivery(message) };
             // A session that has ended since gets nothing.
-            let _ = self.push(&first.subscriber, delivery, recording);
+            let _ = self.push(&first.subscriber, delivery, recording, &mut wakers);
         }
         drop(found);
+        self.waking.wake(wakers);
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
         Ok(count)
     }
 
-    /// Puts a delivery into a mailbox, and stores it if the session is durable. `Err`: the session has ended.
+    /// Puts a delivery into a mailbox, and stores it if the session is durable; adds who is to be woken. `Err`: the session has
+    /// ended.
     fn push(
         &self,
         session: &Arc<Session>,
         delivery: Delivery,
         recording: &mut LateRecording<'_>,
+        wakers: &mut Wakers,
     ) -> Result<(), Delivery> {
         let mut evicted = Evicted::default();
         let pushed = if session.is_durable() && delivery.qos > QoS::AtMostOnce {
-            self.push_and_store(session, delivery, recording, &mut evicted)
+            self.push_and_store(session, delivery, recording, &mut evicted, wakers)
         } else {
-            session.push(delivery, self.bounds, &mut evicted)
+            session.push(delivery, self.bounds, &mut evicted, wakers)
         };
         if !evicted.is_empty() {
             self.evicted(session, &evicted, recording);
@@ -214,6 +230,7 @@ impl Local {
         delivery: Delivery,
         recording: &mut LateRecording<'_>,
         evicted: &mut Evicted,
+        wakers: &mut Wakers,
     ) -> Pushed {
         // Before the mailbox is touched: the order of the rows is that of the queue.
         let Some(recording) = recording.begin() else { return Pushed::Full };
@@ -221,7 +238,7 @@ impl Local {
             return Pushed::Full;
         }
         let copy = delivery.clone();
-        let pushed = session.push(delivery, self.bounds, evicted);
+        let pushed = session.push(delivery, self.bounds, evicted, wakers);
         if let Pushed::Queued(stored) = &pushed {
             recording.keep(session.id, Delivery { stored: *stored, ..copy });
         }
@@ -247,8 +264,9 @@ impl Local {
         chosen: Match<Arc<Session>>,
         message: &Arc<Message>,
         recording: &mut LateRecording<'_>,
+        wakers: &mut Wakers,
     ) {
-        if let Err(delivery) = self.push(&chosen.subscriber, chosen.delivery(message), recording)
+        if let Err(delivery) = self.push(&chosen.subscriber, chosen.delivery(message), recording, wakers)
             && !self.pass_on(&delivery, &chosen.subscriber, false, recording)
         {
             self.dropped.no_member();
@@ -272,7 +290,10 @@ impl Local {
             if online_only && chosen.subscriber.standing() != Standing::Online {
                 return false;
             }
-            if self.push(&chosen.subscriber, chosen.delivery(&delivery.message), recording).is_ok() {
+            let mut wakers = Wakers::new();
+            let delivery = chosen.delivery(&delivery.message);
+            if self.push(&chosen.subscriber, delivery, recording, &mut wakers).is_ok() {
+                self.waking.wake(wakers);
                 return true;
             }
         }
@@ -292,7 +313,10 @@ impl Local {
             recording.forget(session.id, &delivery);
         }
         // It was there when its connection ended, and it cannot have ended since.
-        let _ = self.push(session, Delivery { stored: Sequence::default(), ..delivery }, recording);
+        let mut wakers = Wakers::new();
+        let again = Delivery { stored: Sequence::default(), ..delivery };
+        let _ = self.push(session, again, recording, &mut wakers);
+        self.waking.wake(wakers);
     }
 
     /// Waits until a batch is durable, not while nothing can be written.
@@ -311,9 +335,32 @@ impl Local {
     }
 }
 
+/// How often messages are retained on each topic.
+struct RetainedRate {
+    topics: KeyedRates,
+    since: Instant,
+}
+
+impl RetainedRate {
+    fn new(per_second: u32) -> Option<Self> {
+        let topics = KeyedRates::new(Rate::new(per_second)?);
+        Some(Self { topics, since: Instant::now() })
+    }
+
+    fn take(&self, topic: &str) -> bool {
+        let now = Nanos::try_from(self.since.elapsed().as_nanos()).unwrap_or(Nanos::MAX);
+        let taken = self.topics.take(topic, now);
+        if !taken {
+            Limit::RetainedOfTopic.count(Action::Refused, 1);
+        }
+        taken
+    }
+}
+
 impl Drop for Local {
     fn drop(&mut self) {
         self.timers.close();
+        self.waking.close();
         if let Some(recorder) = &self.recorder {
             recorder.close();
         }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod local;
 mod restore;
 mod timers;
+mod waking;
 
 pub(crate) use chores::message_of;
 pub use late_wills::WillAuthority;
@@ -19,6 +20,7 @@ pub(crate) use lifecycle::Leaving;
 pub(crate) use local::Local;
 pub use restore::RestoreError;
 pub(crate) use timers::after;
+pub(crate) use waking::Wakers;
 
 use crate::message::{Message, QoS};
 use crate::session::SessionHandle;
@@ -51,6 +53,8 @@ pub struct BackendOptions {
     pub session_expiry: Duration,
     /// Retained messages in all.
     pub retained_messages: usize,
+    /// Retained messages a second on one topic; 0: no limit.
+    pub retained_of_topic: u32,
     /// Most unacknowledged messages towards one client, whatever more it allows.
     pub receive_maximum: u16,
     /// Whether `a/#` matches `a` (OASIS: yes, AWS: no).
@@ -74,6 +78,7 @@ impl BackendOptions {
             subscriptions_per_session: limits.subscriptions_per_session,
             session_expiry: limits.session_expiry,
             retained_messages: limits.retained_messages,
+            retained_of_topic: limits.rates.retained_of_topic,
             receive_maximum: limits.receive_maximum,
             hash_matches_parent: !aws,
             carry_over_versions: !aws,
@@ -371,6 +376,9 @@ pub enum PublishError {
         /// The limit.
         limit: usize,
     },
+    /// 0x97.
+    #[error("messages are retained on this topic more often than max_retained_per_second_of_topic allows")]
+    RetainedTooOften,
     /// 0x87 or 0x90.
     #[error("messages are not retained on topics that start with '$'")]
     RetainedReserved,

@@ -22,6 +22,8 @@ pub(super) enum Ending {
     Forbidden(Violation),
     /// A limit that is not the client's fault alone.
     Throttled(Cow<'static, str>),
+    /// Messages came faster than they may.
+    TooFast(Cow<'static, str>),
     /// Someone else ended the session.
     Session(SessionEnd),
 }
@@ -34,6 +36,7 @@ impl Ending {
             Self::Silent { .. } => Some(Code::KeepAliveTimeout),
             Self::Violation(violation) | Self::Forbidden(violation) => Some(violation.code),
             Self::Throttled(_) => Some(Code::QuotaExceeded),
+            Self::TooFast(_) => Some(Code::MessageRateTooHigh),
             Self::Session(end) => Some(match end {
                 SessionEnd::TakenOver => Code::SessionTakenOver,
                 SessionEnd::Administrative { .. } => Code::AdministrativeAction,
@@ -53,7 +56,7 @@ impl Ending {
             Self::Silent { .. } => DisconnectReason::MqttKeepAliveTimeout,
             Self::Violation(_) => DisconnectReason::ClientError,
             Self::Forbidden(_) => DisconnectReason::AuthError,
-            Self::Throttled(_) => DisconnectReason::Throttled,
+            Self::Throttled(_) | Self::TooFast(_) => DisconnectReason::Throttled,
             Self::Session(end) => match end {
                 SessionEnd::TakenOver => DisconnectReason::DuplicateClientid,
                 SessionEnd::Administrative { .. } => DisconnectReason::ApiInitiatedDisconnect,
@@ -81,7 +84,7 @@ impl Ending {
     pub(super) fn is_a_failure(&self) -> bool {
         match self {
             Self::Goodbye { .. } | Self::Lost(_) | Self::Silent { .. } => false,
-            Self::Violation(_) | Self::Forbidden(_) | Self::Throttled(_) => true,
+            Self::Violation(_) | Self::Forbidden(_) | Self::Throttled(_) | Self::TooFast(_) => true,
             Self::Session(end) => match end {
                 SessionEnd::TakenOver | SessionEnd::Administrative { .. } | SessionEnd::ShuttingDown => false,
                 SessionEnd::CertificateInactive
@@ -103,6 +106,7 @@ impl Ending {
             Self::Violation(violation) => format!("the client sent {}", violation.message).into(),
             Self::Forbidden(violation) => violation.message.clone(),
             Self::Throttled(how) => how.clone(),
+            Self::TooFast(what) => format!("the client sent {what}").into(),
             Self::Session(end) => match end {
                 SessionEnd::TakenOver => "a new connection with the same client id took over".into(),
                 SessionEnd::Administrative { .. } => "an operator ended the connection".into(),

@@ -5,6 +5,7 @@ use super::ending::Ending;
 use super::held::Held;
 use super::incoming::PacketIds;
 use super::opening::Prepared;
+use super::pace::Pace;
 use super::pipe::{ByteStream, Pipe};
 use crate::backend::{ProtocolVersion, SessionEnd};
 use crate::connection::codec::Aliases;
@@ -12,6 +13,7 @@ use crate::enforcement::{Enforcement, Identity};
 use crate::events::Presence;
 use crate::live::Registration;
 use crate::message::{Delivery, QoS};
+use crate::rates::{Action, Limit};
 use crate::record::{self, Details};
 use crate::services::Desk;
 use crate::session::{InFlight, SessionHandle, Wake};
@@ -31,6 +33,10 @@ const BATCH: usize = 256;
 /// Once this much is to be written it is written before anything else is done.
 const WRITE_AT: usize = 64 * 1024;
 
+/// What a connection does before others get their turn: packets, each as much as so many deliveries.
+const TURN: usize = 4096;
+const PACKET: usize = 16;
+
 /// A connection past CONNACK.
 pub(super) struct Established<S> {
     pub(super) shared: Arc<Shared>,
@@ -44,6 +50,8 @@ pub(super) struct Established<S> {
     pub(super) last_topic: Arc<str>,
     /// Where requests of fleet provisioning are served, if there have been any.
     pub(super) desk: Option<Box<Desk>>,
+    /// How fast the client may be, if that is limited.
+    pub(super) pace: Option<Box<Pace>>,
     pipe: Pipe<S>,
     /// What is not said yet, if there is anything.
     held: Option<Box<Held>>,
@@ -59,9 +67,11 @@ pub(super) struct Established<S> {
     /// touched.
     timer: Pin<Box<Sleep>>,
     /// When the last whole packet came.
-    heard: Instant,
+    pub(super) heard: Instant,
     /// Since when a packet is incomplete.
-    incomplete: Option<Instant>,
+    pub(super) incomplete: Option<Instant>,
+    /// What is left of its turn.
+    pub(super) turn: usize,
 }
 
 /// When a connection ends because its certificate, or its claim, expires.
@@ -107,6 +117,7 @@ impl<S: ByteStream> Established<S> {
             persistent: prepared.persistent,
             last_topic: "".into(),
             desk: None,
+            pace: prepared.rates.map(Pace::new),
             pipe,
             held: None,
             aliases: prepared.aliases,
@@ -119,6 +130,7 @@ impl<S: ByteStream> Established<S> {
             timer: Box::pin(sleep(Duration::ZERO)),
             heard: Instant::now(),
             incomplete: None,
+            turn: TURN,
         }
     }
 
@@ -143,12 +155,16 @@ impl<S: ByteStream> Established<S> {
                 if let Some(end) = self.session.ended() {
                     return Err(Ending::Session(end));
                 }
+                self.turn = TURN;
                 tokio::task::yield_now().await;
                 continue;
             }
             match self.wait().await {
                 Event::Read(Ok(0)) => return Err(lost(&ErrorKind::UnexpectedEof.into())),
-                Event::Read(Ok(read)) => self.shared.figures.bytes_received.increment(read as u64),
+                Event::Read(Ok(read)) => {
+                    self.shared.figures.bytes_received.increment(read as u64);
+                    self.moved(read);
+                }
                 Event::Read(Err(error)) => return Err(lost(&error)),
                 Event::Mail(Wake::Mail) | Event::Answer => {}
                 Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
@@ -170,21 +186,29 @@ impl<S: ByteStream> Established<S> {
                 None => std::future::pending().await,
             }
         };
+        let (reads, sends) = match &self.pace {
+            Some(pace) => (pace.read_from().is_none(), pace.send_from().is_none()),
+            None => (true, true),
+        };
         tokio::select! {
             () = durable => Event::Durable,
-            wake = self.session.wait_for_mail() => Event::Mail(wake),
-            read = self.pipe.receive() => Event::Read(read),
+            wake = self.session.wait_for_mail(), if sends => Event::Mail(wake),
+            end = self.session.wait_for_end(), if !sends => Event::Mail(Wake::Ended(end)),
+            read = self.pipe.receive(), if reads => Event::Read(read),
             () = answered(&mut self.desk) => Event::Answer,
             () = self.timer.as_mut() => Event::Time,
         }
     }
 
-    /// Handles whole packets. Returns whether more of them are waiting while much is to be written already.
+    /// Handles whole packets. Returns whether it is others' turn, or much is to be written already.
     async fn take_packets(&mut self) -> Result<bool, Ending> {
         let now = Instant::now();
         loop {
-            if self.out.len() >= WRITE_AT {
+            if self.out.len() >= WRITE_AT || self.turn == 0 {
                 return Ok(true);
+            }
+            if !self.may_read() {
+                return Ok(false);
             }
             let frame = next_frame(self.pipe.received(), self.shared.limits.packet_bytes)
                 .map_err(Ending::Violation)?;
@@ -195,6 +219,7 @@ impl<S: ByteStream> Established<S> {
             // read from out of the way.
             self.heard = now;
             self.incomplete = None;
+            self.turn = self.turn.saturating_sub(PACKET);
             match packet {
                 Inbound::Publish(publish) => {
                     let topic = publish.topic.as_str();
@@ -256,10 +281,17 @@ impl<S: ByteStream> Established<S> {
 
     /// Encodes what the session has for the client. Returns whether there may be more.
     fn take_mail(&mut self) -> bool {
-        let mut taken = 0;
+        let mut more = false;
         while self.out.len() < WRITE_AT {
-            self.session.drain(BATCH, &mut self.mail);
-            taken = self.mail.len();
+            if !self.may_send() {
+                return false;
+            }
+            let most = match &self.pace {
+                Some(pace) => pace.deliveries_at_once(BATCH, self.shared.rates.now()),
+                None => BATCH,
+            };
+            self.session.drain(most, &mut self.mail);
+            let taken = self.mail.len();
             if taken == 0 {
                 return false;
             }
@@ -267,22 +299,27 @@ impl<S: ByteStream> Established<S> {
             if taken < self.mail.capacity() / 8 {
                 self.mail.shrink_to(2 * taken);
             }
-            if taken < BATCH {
+            if taken < most {
                 return false;
             }
+            more = true;
         }
-        taken == BATCH
+        more
     }
 
     fn deliver(&mut self) {
         let now = Instant::now();
-        let (mut sent, mut refused, mut too_large) = (0, 0, 0);
+        let (mut sent, mut refused, mut too_large, mut too_fast) = (0, 0, 0, 0);
         let identity = Arc::clone(self.enforcement.identity());
         let mut mail = std::mem::take(&mut self.mail);
         for delivery in mail.drain(..) {
             if !self.enforcement.may_receive(&delivery.message.topic) {
                 refused += 1;
                 self.session.discard(&delivery);
+                continue;
+            }
+            if !self.may_deliver(delivery.qos) {
+                too_fast += 1;
                 continue;
             }
             let details = Details {
@@ -319,6 +356,9 @@ impl<S: ByteStream> Established<S> {
             }
         }
         self.mail = mail;
+        if too_fast > 0 {
+            self.too_fast(Limit::Deliveries, Action::Dropped, too_fast);
+        }
         let figures = &self.shared.figures;
         figures.messages_sent.increment(sent);
         if refused + too_large > 0 {
@@ -429,6 +469,7 @@ impl<S: ByteStream> Established<S> {
             return Ok(());
         }
         self.shared.figures.bytes_sent.increment(self.out.len() as u64);
+        self.moved(self.out.len());
         let session = &self.session;
         self.pipe.send(&mut self.out, || session.ended().is_some()).await.map_err(|error| {
             match session.ended() {
@@ -440,16 +481,25 @@ impl<S: ByteStream> Established<S> {
 
     /// When to look at the clock next.
     fn due(&self) -> Instant {
-        let silent = self.heard + self.patience();
-        let trickling = self.incomplete.map_or(silent, |since| since + self.shared.limits.packet_deadline);
-        let expired = self.expiry.map_or(silent, |expiry| expiry.0);
-        silent.min(trickling).min(expired)
+        let paused = self.pace.as_ref().map(|pace| (pace.read_from(), pace.send_from()));
+        let (read_from, send_from) = paused.unwrap_or_default();
+        let heard = read_from.unwrap_or_else(|| {
+            let silent = self.heard + self.patience();
+            let trickling =
+                self.incomplete.map_or(silent, |since| since + self.shared.limits.packet_deadline);
+            silent.min(trickling)
+        });
+        let expired = self.expiry.map_or(heard, |expiry| expiry.0);
+        heard.min(expired).min(send_from.unwrap_or(heard))
     }
 
     fn check_time(&self) -> Result<(), Ending> {
         let now = Instant::now();
         if self.expiry.is_some_and(|expiry| expiry.0 <= now) {
             return Err(Ending::Session(SessionEnd::CertificateExpired));
+        }
+        if self.pace.as_ref().is_some_and(|pace| pace.read_from().is_some()) {
+            return Ok(());
         }
         if self.heard + self.patience() <= now {
             return Err(Ending::Silent { seconds: self.patience().as_secs() });
@@ -478,8 +528,8 @@ impl<S: ByteStream> Established<S> {
         log_disconnect(self.enforcement.identity(), &ending);
         drop(self.registration);
         if let Some(code) = ending.code() {
-            let reason =
-                matches!(ending, Ending::Violation(_) | Ending::Throttled(_)).then(|| ending.details());
+            let reason = matches!(ending, Ending::Violation(_) | Ending::Throttled(_) | Ending::TooFast(_));
+            let reason = reason.then(|| ending.details());
             self.out.disconnect(code, reason.as_deref());
             self.pipe.send_last(&mut self.out).await;
         }

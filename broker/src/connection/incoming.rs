@@ -5,7 +5,7 @@ use super::ending::Ending;
 use super::established::Established;
 use super::pipe::ByteStream;
 use crate::backend::{ProtocolVersion, PublishError, SubscribeError, SubscribeOptions};
-use crate::config::Profile;
+use crate::config::{Excess, Profile};
 use crate::message::{Message, PublishProperties, QoS};
 use crate::record::{Details, Event};
 use crate::services::{Api, Request, Reservation};
@@ -77,12 +77,17 @@ enum Otherwise {
     End(Ending),
     /// Forget the message, keep the connection.
     Drop,
+    /// The same, and no acknowledgement: as AWS leaves out what is too much.
+    Silence,
 }
 
 impl<S: ByteStream> Established<S> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
         self.shared.figures.messages_received.increment(1);
         self.check_publish(&publish)?;
+        if !self.is_in_time(publish.qos)? {
+            return Ok(());
+        }
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == QoS::ExactlyOnce {
             if !self.session.begin_exactly_once(packet_id) {
@@ -103,6 +108,7 @@ impl<S: ByteStream> Established<S> {
                     self.session.abandon_exactly_once(packet_id);
                 }
                 match otherwise {
+                    Otherwise::Silence => return Ok(()),
                     _ if qos > QoS::AtMostOnce && self.version == ProtocolVersion::V5 => code as u8,
                     Otherwise::End(ending) => return Err(ending),
                     Otherwise::Drop => 0,
@@ -185,7 +191,8 @@ impl<S: ByteStream> Established<S> {
         let identity = self.enforcement.identity();
         let details =
             Details { topic: Some(&self.last_topic), retain: Some(publish.retain), ..Details::default() };
-        if result.is_ok() {
+        if let Ok(published) = &result {
+            self.turn = self.turn.saturating_sub(published.matched);
             identity.succeeded(Event::PublishIn, details);
         }
         result.map(|_| ()).map_err(|error| {
@@ -196,6 +203,14 @@ impl<S: ByteStream> Established<S> {
                     otherwise: match publish.qos {
                         QoS::AtMostOnce => Otherwise::Drop,
                         _ => Otherwise::End(Ending::Throttled(error.to_string().into())),
+                    },
+                },
+                PublishError::RetainedTooOften => PublishRefused {
+                    code: PubackReasonCode::QuotaExceeded,
+                    otherwise: match (self.shared.limits.rates.excess, publish.qos) {
+                        (Excess::Drop, _) => Otherwise::Silence,
+                        (_, QoS::AtMostOnce) => Otherwise::Drop,
+                        _ => Otherwise::End(Ending::TooFast(error.to_string().into())),
                     },
                 },
                 PublishError::RetainedReserved => forbidden(error.to_string()),
@@ -239,7 +254,8 @@ impl<S: ByteStream> Established<S> {
         self.check_answer("a SUBSCRIBE", subscriptions.len())?;
         let mut codes = Vec::with_capacity(subscriptions.len());
         let mut granted = Vec::new();
-        let too_many = subscriptions.len() > self.shared.limits.filters_per_subscribe;
+        let too_many =
+            subscriptions.len() > self.shared.limits.filters_per_subscribe || !self.may_subscribe_now();
         for (filter, options) in subscriptions {
             let code = match too_many {
                 true => SubackReasonCode::QuotaExceeded,

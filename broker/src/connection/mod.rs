@@ -8,6 +8,7 @@ pub(crate) mod exercise;
 mod held;
 mod incoming;
 mod opening;
+mod pace;
 mod pipe;
 mod refusal;
 mod will;
@@ -19,6 +20,8 @@ use crate::events::Lifecycle;
 use crate::figures::Figures;
 use crate::listener::{Door, Protocol};
 use crate::live::LiveSessions;
+use crate::overload::{Because, Handshakes, RefusedConnections, Turnstile};
+use crate::rates::RateLimits;
 use crate::server::ServerIdentity;
 use crate::tls::{self, HandshakeFailure, Peer, Protocols, TlsStream};
 use crate::topic::TopicLimits;
@@ -32,7 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -49,8 +52,12 @@ pub(crate) struct Shared {
     pub live: Arc<LiveSessions>,
     pub lifecycle: Lifecycle,
     pub figures: Figures,
+    pub rates: RateLimits,
+    pub refused: RefusedConnections,
     /// Places for TLS handshakes; further ones wait in order.
-    pub handshakes: Semaphore,
+    pub handshakes: Handshakes,
+    /// All work before CONNACK passes here.
+    pub turnstile: Turnstile,
     /// Becomes true when the broker stops: who is not past CONNACK by then is let go.
     pub stopping: watch::Receiver<bool>,
 }
@@ -98,7 +105,14 @@ impl Shared {
             live: LiveSessions::new(provisioner.clone(), backend.clone(), config.recheck_connect),
             backend,
             figures: Figures::register(),
-            handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+            rates: RateLimits::new(limits.rates),
+            refused: RefusedConnections::register(),
+            handshakes: Handshakes::new(
+                limits.handshakes,
+                limits.waiting_handshakes,
+                limits.handshake_deadline,
+            ),
+            turnstile: Turnstile::new(),
             provisioner,
             stopping,
             limits,
@@ -111,12 +125,14 @@ impl Shared {
 /// pay for it.
 pub(crate) async fn serve(shared: Arc<Shared>, door: Arc<Door>, socket: TcpStream, peer: SocketAddr) {
     let stopping = shared.stopping.clone();
-    match unless_stopped(stopping.clone(), begin(shared, &door, socket, peer)).await {
+    let passing = Arc::clone(&shared);
+    let beginning = passing.turnstile.pass(begin(shared, &door, socket, peer));
+    match unless_stopped(stopping.clone(), beginning).await {
         Some(Begun::Mqtt(established)) => established.run().await,
         Some(Begun::Http(serving, device)) => {
             let Some(upgraded) = serving.await else { return };
-            if let Some(established) = unless_stopped(stopping, greet_over_websocket(&device, upgraded)).await
-            {
+            let beginning = passing.turnstile.pass(greet_over_websocket(&device, upgraded));
+            if let Some(established) = unless_stopped(stopping, beginning).await {
                 drop(device);
                 established.run().await;
             }
@@ -147,7 +163,11 @@ enum Begun {
 async fn begin(shared: Arc<Shared>, door: &Door, socket: TcpStream, peer: SocketAddr) -> Option<Begun> {
     let mut source = peer;
     let (stream, peer) = match arrive(&shared, door, socket, &mut source).await {
-        Ok(shaken) => shaken,
+        Ok(Some(shaken)) => shaken,
+        Ok(None) => {
+            shared.refused.refuse(Because::WaitingHandshakes, source);
+            return None;
+        }
         Err(failure) => {
             refusal::of_handshake(&shared, door, source, &failure);
             return None;
@@ -157,7 +177,7 @@ async fn begin(shared: Arc<Shared>, door: &Door, socket: TcpStream, peer: Socket
     let http = shared.http.as_ref().filter(|_| by_name || door.protocol == Protocol::Https);
     if let Some(http) = http.map(|door| Arc::clone(&door.http)) {
         let stopping = shared.stopping.clone();
-        let device = Arc::new(Device { shared, peer, source });
+        let device = Arc::new(Device::new(shared, peer, source));
         return Some(Begun::Http(http.serve(stream, Arc::clone(&device), stopping), device));
     }
     greet(shared, stream, peer, source).await.map(Begun::Mqtt)
@@ -185,13 +205,13 @@ async fn greet<S: ByteStream>(
 }
 
 /// All that comes before the first byte of MQTT or HTTP, within the deadline of the handshake. `source` becomes the address
-/// that a load balancer tells.
+/// that a load balancer tells. `None`: too many wait for their handshake.
 async fn arrive(
     shared: &Shared,
     door: &Door,
     mut socket: TcpStream,
     source: &mut SocketAddr,
-) -> Result<(TlsStream, Peer), HandshakeFailure> {
+) -> Result<Option<(TlsStream, Peer)>, HandshakeFailure> {
     let deadline = shared.limits.handshake_deadline;
     let arrive = async {
         if let Some(proxies) = &door.proxies {
@@ -202,12 +222,12 @@ async fn arrive(
     timeout(deadline, arrive).await.unwrap_or_else(|_| Err(HandshakeFailure::too_slow(deadline)))
 }
 
-/// A client that says nothing takes no place from those that do.
+/// A client that says nothing takes no place from those that do. `None`: too many wait for their handshake.
 async fn shake_hands(
     shared: &Shared,
     door: &Door,
     socket: TcpStream,
-) -> Result<(TlsStream, Peer), HandshakeFailure> {
+) -> Result<Option<(TlsStream, Peer)>, HandshakeFailure> {
     let mut first = [0];
     match socket.peek(&mut first).await {
         Ok(1) => {}
@@ -216,12 +236,12 @@ async fn shake_hands(
     if let Some(failure) = HandshakeFailure::of_first_byte(first[0]) {
         return Err(failure);
     }
-    let _place = shared.handshakes.acquire().await;
+    let Some(_place) = shared.handshakes.place().await else { return Ok(None) };
     let acceptor = match (door.protocol, &shared.http) {
         (Protocol::Https, Some(http)) => &http.acceptor,
         _ => &shared.acceptor,
     };
-    tls::handshake(acceptor, socket).await
+    tls::handshake(acceptor, socket).await.map(Some)
 }
 
 /// Reads CONNECT, within its deadline and the size limit. `None`: there was none, and the client knows what

@@ -10,6 +10,7 @@ use crate::config::Profile;
 use crate::enforcement::{Enforcement, Identity, log_refusal};
 use crate::events::Presence;
 use crate::message::QoS;
+use crate::rates::{Action as Excess, ConnectionRates, Limit};
 use crate::record::{Details, Event};
 use crate::services::Reservation;
 use crate::tls::Peer;
@@ -73,6 +74,8 @@ pub(super) struct Prepared {
     /// Topic and RETAIN flag of the will, to be asked about again at the end.
     pub will: Option<(Arc<str>, bool)>,
     pub expiry: Option<Expiry>,
+    /// How fast it may be, if that is limited.
+    pub rates: Option<Box<ConnectionRates>>,
 }
 
 struct Opening<'a> {
@@ -108,6 +111,7 @@ impl<'a> Opening<'a> {
 
     async fn run(self, out: &mut Outbound) -> Result<Prepared, Refused> {
         self.check_will()?;
+        self.shared.rates.connect().map_err(|limit| self.too_often(&self.unadmitted(), limit))?;
         let (principal, identity) = self.admit().await?;
         let context = self.context();
         let granted = self.shared.provisioner.permissions(&principal, &context).await.map_err(|error| {
@@ -118,6 +122,10 @@ impl<'a> Opening<'a> {
         let thing = principal.exclusive_thing.clone();
         let presence = Presence::new(&identity, thing);
         self.authorize(&granted.permissions, &identity, &principal, &presence)?;
+        if !self.assigned {
+            let asked = self.shared.rates.connect_of(&self.client_id);
+            asked.map_err(|limit| self.too_often(&identity, limit))?;
+        }
 
         let expiry = self.expiry(&principal);
         let request = self.request(&identity, &principal, &context);
@@ -145,6 +153,7 @@ impl<'a> Opening<'a> {
         let in_force = opened.session_expiry.as_secs();
         let aliases = self.shared.limits.topic_aliases;
         out.use_aliases(self.connect.topic_alias_maximum.min(aliases));
+        let rates = self.shared.rates.of_connection(identity.certificate);
         out.connack(
             opened.session_present,
             &ConnackProperties {
@@ -168,6 +177,7 @@ impl<'a> Opening<'a> {
             persistent: self.connect.session_expiry > 0,
             will: self.connect.will.as_ref().map(|will| (will.topic.as_str().into(), will.retain)),
             expiry,
+            rates,
         })
     }
 
@@ -192,10 +202,21 @@ impl<'a> Opening<'a> {
             None
         };
         let Some((code, details)) = problem else { return Ok(()) };
-        let certificate = self.peer.chain.first().map(|leaf| CertificateId::of_der(leaf));
-        let identity = self.identity(certificate.unwrap_or(CertificateId::from_bytes([0; 32])));
-        refusal::of_session(self.shared, &identity, "CLIENT_ERROR", &details);
+        refusal::of_session(self.shared, &self.unadmitted(), "CLIENT_ERROR", &details);
         Err(refused(code, None))
+    }
+
+    /// A rate of connections is exceeded.
+    fn too_often(&self, identity: &Identity, limit: Limit) -> Refused {
+        limit.count(Excess::Refused, 1);
+        let details = format!("connections come more often than {} allows", limit.key());
+        refusal::of_session(self.shared, identity, "THROTTLED", &details);
+        refused(ConnackCode::QUOTA, None)
+    }
+
+    /// Who it says it is.
+    fn unadmitted(&self) -> Identity {
+        self.identity(self.peer.leaf.id())
     }
 
     /// Is the certificate let in? Provisions it if need be.

@@ -4,7 +4,7 @@ use super::Session;
 use super::durable::Sequence;
 use super::queue::Queue;
 use super::stored_queue::StoredQueue;
-use crate::backend::SessionEnd;
+use crate::backend::{SessionEnd, Wakers};
 use crate::message::{Delivery, QoS};
 use crate::router::Standing;
 use std::sync::atomic::Ordering;
@@ -103,44 +103,46 @@ impl Mailbox {
 }
 
 impl Session {
-    /// Queues a delivery. Cheap: it decides the speed of fan-out. For a durable session it must be called while recording.
-    pub(crate) fn push(&self, mut delivery: Delivery, bounds: Bounds, evicted: &mut Evicted) -> Pushed {
-        let (waker, stored) = {
-            let mut mailbox = self.mailbox.lock();
-            match mailbox.standing {
-                Standing::Online => {}
-                Standing::Offline if delivery.qos > QoS::AtMostOnce => {}
-                Standing::Offline => return Pushed::Missed,
-                Standing::Gone => return Pushed::Gone(delivery),
-            }
-            let bytes = charge(&delivery);
-            if !mailbox.has_room(bytes, bounds, evicted) {
-                return Pushed::Full;
-            }
-            let is_full = mailbox.memory_is_full();
-            mailbox.bytes += bytes;
-            let stored = match mailbox.queue.stored() {
-                Some(queue) if delivery.qos > QoS::AtMostOnce => {
-                    delivery.stored = queue.place();
-                    let only_stored = queue.unread_from.is_some() || is_full;
-                    if only_stored {
-                        queue.leave(queue.unread_from.unwrap_or_else(|| delivery.stored.place()), 1);
-                    }
-                    (delivery.stored, only_stored)
+    /// Queues a delivery; adds the holder if it is to be woken. Cheap: it decides the speed of fan-out. For a durable session it
+    /// must be called while recording.
+    pub(crate) fn push(
+        &self,
+        mut delivery: Delivery,
+        bounds: Bounds,
+        evicted: &mut Evicted,
+        wakers: &mut Wakers,
+    ) -> Pushed {
+        let mut mailbox = self.mailbox.lock();
+        match mailbox.standing {
+            Standing::Online => {}
+            Standing::Offline if delivery.qos > QoS::AtMostOnce => {}
+            Standing::Offline => return Pushed::Missed,
+            Standing::Gone => return Pushed::Gone(delivery),
+        }
+        let bytes = charge(&delivery);
+        if !mailbox.has_room(bytes, bounds, evicted) {
+            return Pushed::Full;
+        }
+        let is_full = mailbox.memory_is_full();
+        mailbox.bytes += bytes;
+        let stored = match mailbox.queue.stored() {
+            Some(queue) if delivery.qos > QoS::AtMostOnce => {
+                delivery.stored = queue.place();
+                let only_stored = queue.unread_from.is_some() || is_full;
+                if only_stored {
+                    queue.leave(queue.unread_from.unwrap_or_else(|| delivery.stored.place()), 1);
                 }
-                _ => (Sequence::default(), false),
-            };
-            let (stored, only_stored) = stored;
-            if !only_stored {
-                mailbox.queue.push(delivery);
+                (delivery.stored, only_stored)
             }
-            if !mailbox.wants_mail {
-                return Pushed::Queued(stored);
-            }
-            mailbox.wants_mail = false;
-            (mailbox.waker.take(), stored)
+            _ => (Sequence::default(), false),
         };
-        wake(waker);
+        let (stored, only_stored) = stored;
+        if !only_stored {
+            mailbox.queue.push(delivery);
+        }
+        if std::mem::take(&mut mailbox.wants_mail) {
+            wakers.extend(mailbox.waker.take());
+        }
         Pushed::Queued(stored)
     }
 

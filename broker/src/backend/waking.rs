@@ -1,0 +1,105 @@
+//! A message for many wakes their connections a few at a time. Otherwise the run queue would hold them all, and whoever
+//! wants to do something else, as to deliver another message, would wait behind the last of them.
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use tokio::sync::Notify;
+
+/// Connections that have mail and are to be woken.
+pub(crate) type Wakers = SmallVec<[Waker; 4]>;
+
+/// So many are woken at once: enough to keep some processors busy, and few to wait behind.
+const AT_ONCE: usize = 64;
+
+/// Those whose turn comes later.
+#[derive(Default)]
+pub(crate) struct Waking {
+    later: Mutex<VecDeque<Waker>>,
+    some: Notify,
+    closed: AtomicBool,
+}
+
+impl Waking {
+    /// Wakes the first of them, and has the others woken.
+    pub(crate) fn wake(&self, wakers: Wakers) {
+        let mut wakers = wakers.into_iter();
+        wakers.by_ref().take(AT_ONCE).for_each(Waker::wake);
+        if wakers.len() > 0 {
+            self.later.lock().extend(wakers);
+            self.some.notify_one();
+        }
+    }
+
+    /// Wakes whose turn it is, until closed.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            self.some.notified().await;
+            while let Some(wakers) = self.next() {
+                wakers.into_iter().for_each(Waker::wake);
+                tokio::task::yield_now().await;
+            }
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    /// Nobody will have mail any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.some.notify_one();
+    }
+
+    fn next(&self) -> Option<Vec<Waker>> {
+        /// Memory that is kept for the next of them.
+        const KEPT: usize = 1024;
+        let mut later = self.later.lock();
+        let count = later.len().min(AT_ONCE);
+        let next: Vec<Waker> = later.drain(..count).collect();
+        if later.is_empty() && later.capacity() > KEPT {
+            *later = VecDeque::new();
+        }
+        (!next.is_empty()).then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn few_are_woken_at_once_and_of_many_the_rest_a_few_at_a_time() {
+        let waking = Arc::new(Waking::default());
+        let task = tokio::spawn(Arc::clone(&waking).run());
+        let count = Arc::new(Count::default());
+        let woken = || count.0.load(Ordering::SeqCst);
+        let wakers = |number| (0..number).map(|_| Waker::from(Arc::clone(&count))).collect::<Wakers>();
+        waking.wake(wakers(AT_ONCE));
+        assert_eq!(woken(), AT_ONCE);
+        waking.wake(wakers(3 * AT_ONCE));
+        assert_eq!(woken(), 2 * AT_ONCE);
+        let mut before = woken();
+        while woken() < 4 * AT_ONCE {
+            tokio::task::yield_now().await;
+            assert!(woken() - before <= AT_ONCE);
+            before = woken();
+        }
+        waking.close();
+        task.await.unwrap();
+        assert_eq!(woken(), 4 * AT_ONCE);
+    }
+}
