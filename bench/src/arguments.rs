@@ -38,6 +38,9 @@ pub struct Measure {
     /// Idle connections of `idle-memory`
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     pub connections: u32,
+    /// Sessions that one message goes to in `fairness`; more than 9000 need more open files than usual (`ulimit -n`)
+    #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(10..=25_000))]
+    pub sessions: u32,
     /// Registry sizes of `registry` and `archive`
     #[arg(long, value_delimiter = ',', default_value = "1000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: Vec<u32>,
@@ -65,6 +68,10 @@ pub enum Scenario {
     Throughput,
     /// Memory of an idle connection
     IdleMemory,
+    /// Latency of a quiet pair beside loud neighbours
+    Fairness,
+    /// A fleet that connects at once, and the latency of a quiet pair meanwhile
+    Storm,
     /// Opening a small and a large registry
     Registry,
     /// Archiving them, loading the archive, resetting to it

@@ -72,6 +72,9 @@ pub struct Comparison {
     /// At least this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
+    /// At most this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
     /// The smallest and largest ratio of a round.
@@ -108,6 +111,14 @@ impl Case {
     pub fn compare_with_case(&mut self, with: Kind, other: &Case, target: Option<f64>) {
         let name = format!("jitp / {with}, {}", other.variant);
         self.comparisons.extend(Comparison::of(name, &self.values(Kind::Jitp), &other.values(with), target));
+    }
+
+    /// Compares a peer with itself in another case of the same rounds: a latency, which shall be at most so many times that of
+    /// the other.
+    pub fn compare_with_itself(&mut self, peer: Kind, other: &Case, at_most: Option<f64>) {
+        let name = format!("{peer}, against {peer} {}", other.variant);
+        let comparison = Comparison::of(name, &self.values(peer), &other.values(peer), None);
+        self.comparisons.extend(comparison.map(|comparison| Comparison { at_most, ..comparison }));
     }
 
     fn values(&self, of: Kind) -> Vec<f64> {
@@ -152,15 +163,16 @@ impl Comparison {
     fn of(name: String, above: &[f64], below: &[f64], target: Option<f64>) -> Option<Self> {
         let ratios: Vec<f64> = above.iter().zip(below).map(|(above, below)| above / below).collect();
         ratios.first()?;
-        Some(Self { name, target, ratio: median(&ratios), range: range(&ratios) })
+        Some(Self { name, target, at_most: None, ratio: median(&ratios), range: range(&ratios) })
     }
 
     fn sentence(&self) -> String {
         let Some((ratio, (low, high))) = self.ratio.zip(self.range) else { return self.name.clone() };
-        let verdict = match self.target {
-            Some(target) if ratio >= target => format!(", target {target}: met"),
-            Some(target) => format!(", target {target}: missed"),
-            None => String::new(),
+        let verdict = |met| if met { "met" } else { "missed" };
+        let verdict = match (self.target, self.at_most) {
+            (Some(target), _) => format!(", target {target}: {}", verdict(ratio >= target)),
+            (None, Some(most)) => format!(", at most {most}: {}", verdict(ratio <= most)),
+            (None, None) => String::new(),
         };
         format!("{} = {ratio:.2} (rounds {low:.2} to {high:.2}{verdict})", self.name)
     }
@@ -302,6 +314,17 @@ mod tests {
         let [only] = case.comparisons.as_slice() else { panic!("{:?}", case.comparisons) };
         assert_eq!((only.ratio, only.range), (Some(2.5), Some((2.0, 3.0))));
         assert_eq!(only.sentence(), "jitp / mosquitto = 2.50 (rounds 2.00 to 3.00, target 2: met)");
+    }
+
+    #[test]
+    fn a_latency_is_compared_with_that_of_the_same_peer_and_may_be_at_most_so_many_times_as_long() {
+        let (alone, mut case) =
+            (case(&[(Kind::Jitp, 2.0)]), case(&[(Kind::Jitp, 3.0), (Kind::Mosquitto, 9.0)]));
+        case.compare_with_itself(Kind::Jitp, &alone, Some(2.0));
+        case.compare_with_itself(Kind::Mosquitto, &alone, None);
+        let [only] = case.comparisons.as_slice() else { panic!("{:?}", case.comparisons) };
+        let expected = "jitp, against jitp 64 at a time = 1.50 (rounds 1.50 to 1.50, at most 2: met)";
+        assert_eq!(only.sentence(), expected);
     }
 
     #[test]

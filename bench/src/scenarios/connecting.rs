@@ -1,6 +1,6 @@
 //! Many devices connecting, some at a time: from TCP connect to CONNACK, then DISCONNECT.
 use super::lanes::{self, Work};
-use crate::client::Target;
+use crate::client::{Connected, Target};
 use crate::factory::Device;
 use crate::peers::Peer;
 use crate::report::Round;
@@ -8,6 +8,10 @@ use rustls::ClientConfig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// How many connect at the same time where the connections are kept.
+const KEPT_AT_A_TIME: usize = 32;
 
 /// Who connects, in which order, with which settings.
 pub trait Visitors: Send + Sync + 'static {
@@ -48,6 +52,26 @@ pub async fn measure<V: Visitors>(
 pub async fn introduce(peer: &Peer, devices: &Arc<Vec<Device>>) -> anyhow::Result<()> {
     let ample = Duration::from_secs(600);
     measure(peer, 0, Arc::new(Once(devices.clone())), ample).await.map(|_| ())
+}
+
+/// Connects every device once and keeps the connections.
+pub async fn connect_all(peer: &Peer, devices: &Arc<Vec<Device>>) -> anyhow::Result<Vec<Connected>> {
+    let mut held = Vec::new();
+    let mut under_way = JoinSet::new();
+    for index in 0..devices.len() {
+        if under_way.len() >= KEPT_AT_A_TIME {
+            held.extend(under_way.join_next().await.transpose()?.transpose()?.flatten());
+        }
+        let (target, devices) = (peer.target.clone(), devices.clone());
+        under_way.spawn(async move {
+            let Some(device) = devices.get(index) else { return Ok(None) };
+            target.connect(device, target.full(device)).await.map(Some)
+        });
+    }
+    while let Some(connected) = under_way.join_next().await {
+        held.extend(connected??);
+    }
+    Ok(held)
 }
 
 struct Connecting<V> {

@@ -1,7 +1,5 @@
 //! Memory of an idle connection: TLS, MQTT session, no subscription.
-use super::connecting::introduce;
-use crate::client::Connected;
-use crate::factory::Device;
+use super::connecting::{connect_all, introduce};
 use crate::lab::Lab;
 use crate::peers::{Jitp, Kind, Peer};
 use crate::process::resident_bytes;
@@ -9,11 +7,9 @@ use crate::report::{Case, Report, Round, progress};
 use anyhow::ensure;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
 /// Connections that come and go before memory is first looked at, so that what is allocated once is not counted.
 const WARM_UP: usize = 128;
-const AT_A_TIME: usize = 32;
 
 pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     let count = usize::try_from(lab.options.connections)?;
@@ -55,25 +51,6 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     }
     case.compare(Kind::Mosquitto, None);
     report.add(case)
-}
-
-async fn connect_all(peer: &Peer, devices: &Arc<Vec<Device>>) -> anyhow::Result<Vec<Connected>> {
-    let mut held = Vec::new();
-    let mut under_way = JoinSet::new();
-    for index in 0..devices.len() {
-        if under_way.len() >= AT_A_TIME {
-            held.extend(under_way.join_next().await.transpose()?.transpose()?.flatten());
-        }
-        let (target, devices) = (peer.target.clone(), devices.clone());
-        under_way.spawn(async move {
-            let Some(device) = devices.get(index) else { return Ok(None) };
-            target.connect(device, target.full(device)).await.map(Some)
-        });
-    }
-    while let Some(connected) = under_way.join_next().await {
-        held.extend(connected??);
-    }
-    Ok(held)
 }
 
 /// Memory once it no longer changes by more than a percent within half a second; at most for five seconds.

@@ -1,11 +1,14 @@
 //! What is measured: one file each.
 mod archive;
 mod connecting;
+mod fairness;
 mod first_connect;
 mod idle_memory;
 mod lanes;
 mod provision;
+mod quiet;
 mod registry;
+mod storm;
 mod throughput;
 mod warm_connect;
 
@@ -34,6 +37,8 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
             Scenario::Provision => provision::run(&lab, &mut report).await?,
             Scenario::Throughput => throughput::run(&lab, &mut report).await?,
             Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
+            Scenario::Fairness => fairness::run(&lab, &mut report).await?,
+            Scenario::Storm => storm::run(&lab, &mut report).await?,
             Scenario::Registry => registry::run(&lab, &mut report)?,
             Scenario::Archive => archive::run(&lab, &mut report).await?,
         }
