@@ -26,6 +26,8 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// The session that published it, for No Local; `None` when the broker itself did.
     pub publisher: Option<SessionId>,
+    /// The client that retained it, for No Local: its session may be another one by the time somebody subscribes.
+    pub(crate) retained_by: Option<Arc<str>>,
     /// When it was retained, in milliseconds since 1970; 0: it is not, or nobody knows any more.
     pub(crate) retained_at: u64,
     /// How it is stored for durable sessions.
@@ -90,6 +92,7 @@ impl Message {
             properties: None,
             expires_at: None,
             publisher: None,
+            retained_by: None,
             retained_at: 0,
             stored: StoredAs::default(),
         }

@@ -5,8 +5,11 @@
 //! after a crash, or nothing of it.
 //!
 //! [`commit`]: SessionStore::commit
+mod memory;
+
 use crate::error::RegistryError;
 use crate::store::{Direction, Gate, Key, KeyRange, Store, StoreError, Table, Write, unconditional};
+use memory::Memory;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -82,13 +85,24 @@ pub type SessionWrites = [(SessionRow, Option<Vec<u8>>)];
 /// The rows of sessions and retained messages. Cheap to clone. Obtained from
 /// [`Provisioner::sessions`](crate::Provisioner::sessions).
 #[derive(Clone)]
-pub struct SessionStore {
-    gate: Arc<Gate>,
+pub struct SessionStore(Kept);
+
+/// Where the rows are.
+#[derive(Clone)]
+enum Kept {
+    InRegistry(Arc<Gate>),
+    InMemory(Arc<Memory>),
 }
 
 impl SessionStore {
     pub(crate) fn over(gate: &Arc<Gate>) -> Self {
-        Self { gate: Arc::clone(gate) }
+        Self(Kept::InRegistry(Arc::clone(gate)))
+    }
+
+    /// A store whose rows last as long as its last clone: no disk, no other thread, so that a test that stops and starts
+    /// brokers over it runs the same each time.
+    pub fn in_memory() -> Self {
+        Self(Kept::InMemory(Arc::default()))
     }
 
     /// Writes all or nothing; durable when it returns. Commits are durable in the order of these calls.
@@ -100,8 +114,12 @@ impl SessionStore {
             let (table, key) = row.place();
             Write { table, key, value: value.clone() }
         });
-        let writes = writes.collect();
-        self.gate.commit(unconditional(writes, None)).await?;
+        match &self.0 {
+            Kept::InRegistry(gate) => {
+                gate.commit(unconditional(writes.collect(), None)).await?;
+            }
+            Kept::InMemory(memory) => memory.commit(writes),
+        }
         Ok(())
     }
 
@@ -111,7 +129,10 @@ impl SessionStore {
     /// `Unavailable` when the store cannot be read.
     pub async fn read(&self, row: &SessionRow) -> Result<Option<Vec<u8>>, RegistryError> {
         let (table, key) = row.place();
-        Ok(self.gate.get(table, &key).await?.map(|row| row.value))
+        Ok(match &self.0 {
+            Kept::InRegistry(gate) => gate.get(table, &key).await?.map(|row| row.value),
+            Kept::InMemory(memory) => memory.get(table, &key),
+        })
     }
 
     /// The first rows of a set, of those behind `after` if that is given; at most `limit`. Those of one session come after
@@ -131,9 +152,15 @@ impl SessionStore {
         if let Some(after) = after {
             range.start = Bound::Excluded(after.place().1);
         }
-        let found = self.gate.scan(table, &range, limit, Direction::Ascending).await?;
-        let named = found.into_iter().map(|(key, row)| match SessionRow::of(table, &key) {
-            Some(name) => Ok((name, row.value)),
+        let found = match &self.0 {
+            Kept::InRegistry(gate) => {
+                let found = gate.scan(table, &range, limit, Direction::Ascending).await?;
+                found.into_iter().map(|(key, row)| (key, row.value)).collect()
+            }
+            Kept::InMemory(memory) => memory.scan(table, &range, limit),
+        };
+        let named = found.into_iter().map(|(key, value)| match SessionRow::of(table, &key) {
+            Some(name) => Ok((name, value)),
             None => Err(damaged(table, &key)),
         });
         Ok(named.collect::<Result<_, StoreError>>()?)
@@ -239,7 +266,13 @@ mod tests {
         let registry =
             Registry::open(directory.path(), Options::default(), Arc::new(SystemClock)).await.unwrap();
         let changes = registry.changes().latest();
-        let store = SessionStore::over(registry.gate());
+        for store in [SessionStore::over(registry.gate()), SessionStore::in_memory()] {
+            committed_rows_are_read(&store).await;
+        }
+        assert_eq!(registry.changes().latest(), changes);
+    }
+
+    async fn committed_rows_are_read(store: &SessionStore) {
         let queued = |session, sequence| SessionRow::Queued { session, sequence };
         let mut writes: Vec<(SessionRow, Option<Vec<u8>>)> =
             every_kind().into_iter().map(|row| (row, Some(vec![1]))).collect();
@@ -256,6 +289,5 @@ mod tests {
         store.commit(&[(queued(7, 2), None)]).await.unwrap();
         assert_eq!(store.read(&queued(7, 2)).await.unwrap(), None);
         assert_eq!(store.read(&SessionRow::Message { number: 9 }).await.unwrap(), Some(vec![1]));
-        assert_eq!(registry.changes().latest(), changes);
     }
 }

@@ -156,6 +156,8 @@ impl super::Will {
     /// The message to publish now.
     pub(super) fn into_message(self, session: &Session) -> Message {
         let expires_at = self.message_expiry.map(super::timers::after);
-        Message { publisher: Some(session.id), expires_at, ..self.message }
+        let mut message = Message { expires_at, ..self.message };
+        session.sign(&mut message);
+        message
     }
 }

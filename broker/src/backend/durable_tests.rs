@@ -545,3 +545,23 @@ async fn what_waits_for_a_shared_subscription_goes_to_another_member_when_a_sess
     plant.until_rows(&backend, [0; 6]).await;
     assert_eq!(texts(&take_all(&mut other).await), numbers);
 }
+
+#[tokio::test]
+async fn what_came_after_a_restart_and_is_in_memory_is_not_read_again() {
+    const MESSAGES: usize = 128;
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    drop(session);
+    stop(backend).await;
+
+    let backend = plant.start().await;
+    let numbers = numbers(MESSAGES);
+    for text in &numbers {
+        backend.publish(numbered("t", text, QoS::ExactlyOnce)).unwrap();
+    }
+    backend.settled().await;
+    let mut session = open(&backend, persistent("a")).await;
+    assert_eq!(texts(&take_all(&mut session).await), numbers);
+}

@@ -566,6 +566,24 @@ async fn no_local_spares_the_publisher_its_own_messages() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_local_spares_a_client_what_it_has_retained_in_an_earlier_session() {
+    let backend = backend();
+    let mut session = open(&backend, clean("a")).await;
+    session.publish(retained("t/1", "own", QoS::AtLeastOnce)).unwrap();
+    let will =
+        Will { message: retained("t/2", "own will", QoS::AtLeastOnce), ..will("", Duration::ZERO).unwrap() };
+    drop(session);
+    drop(open(&backend, OpenRequest { will: Some(will), ..clean("a") }).await);
+    open(&backend, clean("b")).await.publish(retained("t/3", "of another", QoS::AtLeastOnce)).unwrap();
+    let mut session = open(&backend, clean("a")).await;
+    let options = SubscribeOptions { no_local: true, ..qos(QoS::AtLeastOnce) };
+    subscribe(&mut session, "t/+", options).await;
+    assert_eq!(payloads(&mail(&mut session)), ["of another"]);
+    subscribe(&mut session, "#", qos(QoS::AtLeastOnce)).await;
+    assert_eq!(payloads(&mail(&mut session)), ["own", "own will", "of another"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_has_a_limit_of_subscriptions() {
     let backend = Backend::start(BackendOptions { subscriptions_per_session: 2, ..options() });
     let mut session = open(&backend, clean("a")).await;

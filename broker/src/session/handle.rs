@@ -92,7 +92,7 @@ impl SessionHandle {
         mut message: Message,
         packet_id: Option<u16>,
     ) -> Result<Published, PublishError> {
-        message.publisher = Some(self.session.id);
+        self.session.sign(&mut message);
         let received = packet_id.map(|packet_id| (&*self.session, packet_id));
         let published = self.local.publish(message, received)?;
         self.recorded = self.recorded.max(published.ticket);
@@ -302,15 +302,16 @@ impl SessionHandle {
     }
 
     fn drain_retained(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
-        let key = self.session.id;
+        let client_id = &*self.session.client_id;
         let before = mail.len();
         let end = before.saturating_add(max);
         if self.kept.scans.is_empty() {
             return;
         }
+        let mut scanned: Vec<(Filter, SubscribeOptions, Option<Owed>)> = Vec::new();
         while let Some(RetainedScan { options, scan, .. }) = self.kept.scans.front_mut() {
             let through = self.local.retained.scan(scan, &mut |message| {
-                if options.no_local && message.publisher == Some(key) {
+                if options.no_local && message.retained_by.as_deref() == Some(client_id) {
                     return ControlFlow::Continue(());
                 }
                 let qos = message.qos.min(options.qos);
@@ -332,25 +333,24 @@ impl SessionHandle {
             if !through {
                 break;
             }
-            if let Some(through) = self.kept.scans.pop_front() {
-                self.record_owed(&through.filter, through.options, None);
-            }
+            scanned.extend(self.kept.scans.pop_front().map(|scan| (scan.filter, scan.options, None)));
         }
-        if let Some(scan) = self.kept.scans.front() {
-            self.record_owed(&scan.filter, scan.options, scan.scan.owed());
+        if let Some(RetainedScan { filter, options, scan }) = self.kept.scans.front() {
+            scanned.push((filter.clone(), *options, scan.owed()));
         }
         for delivery in mail.iter_mut().skip(before).filter(|delivery| delivery.qos > QoS::AtMostOnce) {
             delivery.stored = self.session.place_aside();
-            self.record(|session, recording| recording.keep(session.id, delivery.clone()));
         }
-    }
-
-    /// What a subscription is still owed of the retained messages.
-    fn record_owed(&self, filter: &Filter, options: SubscribeOptions, owed: Option<Owed>) {
+        // At once: what a subscription is not owed any more is on its way, also after a crash.
         self.record(|session, recording| {
-            let row =
-                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
-            recording.put(row, encode_subscription(&options, owed.as_ref()));
+            for (filter, options, owed) in &scanned {
+                let filter = filter.as_str().into();
+                let row = SessionRow::Subscription { session: session.id.0.get(), filter };
+                recording.put(row, encode_subscription(options, owed.as_ref()));
+            }
+            for delivery in mail.iter().skip(before).filter(|delivery| delivery.stored.is_stored()) {
+                recording.keep(session.id, delivery.clone());
+            }
         });
     }
 

@@ -237,7 +237,9 @@ impl Session {
         let mut mailbox = self.mailbox.lock();
         mailbox.bytes = mailbox.bytes.saturating_sub(in_flight_bytes);
         let Some(stored) = mailbox.queue.stored() else { return };
-        if stored.unread_from.is_some() {
+        if let Some(unread_from) = stored.unread_from {
+            // What came since the restart may be in memory.
+            let from = from.max(unread_from);
             stored.unread_from = (from < stored.next).then_some(from);
         }
         stored.unread = stored.unread.saturating_sub(again.len() + in_flight);
@@ -396,7 +398,7 @@ impl Session {
     }
 
     /// Messages and bytes that are queued.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn queued(&self) -> (usize, usize) {
         let mailbox = self.mailbox.lock();
         (mailbox.messages(), mailbox.bytes as usize)

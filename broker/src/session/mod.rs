@@ -15,7 +15,7 @@ pub(crate) use mailbox::{Bounds, Evicted, Pushed, charge};
 pub(crate) use stored_queue::StoredQueue;
 
 use crate::backend::SubscribeOptions;
-use crate::message::SessionId;
+use crate::message::{Message, SessionId};
 use crate::retained::Scan;
 use crate::router::{Keyed, Standing, Subscriber};
 use crate::topic::Filter;
@@ -57,6 +57,12 @@ impl Session {
     /// Is what happens to it stored?
     pub(crate) fn is_durable(&self) -> bool {
         self.durable
+    }
+
+    /// Says in a message who publishes it.
+    pub(crate) fn sign(&self, message: &mut Message) {
+        message.publisher = Some(self.id);
+        message.retained_by = message.retain.then(|| Arc::clone(&self.client_id));
     }
 }
 

@@ -276,7 +276,7 @@ impl Recorder {
     }
 
     /// Messages that are stored for sessions, their bytes, and how many messages are stored once for several.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn counts(&self) -> (u64, u64, usize) {
         let gathered = self.gathered.lock();
         (gathered.messages, gathered.message_bytes, gathered.references.len())

@@ -11,6 +11,7 @@ const EXPIRES: u8 = 1 << 3;
 const PUBLISHED_BY: u8 = 1 << 4;
 const PROPERTIES: u8 = 1 << 5;
 const RETAINED_AT: u8 = 1 << 6;
+const RETAINED_BY: u8 = 1 << 7;
 
 const UTF8: u8 = 1;
 const CONTENT_TYPE: u8 = 1 << 1;
@@ -28,7 +29,8 @@ pub(crate) fn encode_message(message: &Message, wall: &Wall) -> Vec<u8> {
             | flag(message.expires_at.is_some(), EXPIRES)
             | flag(message.publisher.is_some(), PUBLISHED_BY)
             | flag(properties.is_some(), PROPERTIES)
-            | flag(message.retained_at > 0, RETAINED_AT),
+            | flag(message.retained_at > 0, RETAINED_AT)
+            | flag(message.retained_by.is_some(), RETAINED_BY),
     );
     row.binary(message.topic.as_bytes());
     if let Some(at) = message.expires_at {
@@ -39,6 +41,9 @@ pub(crate) fn encode_message(message: &Message, wall: &Wall) -> Vec<u8> {
     }
     if message.retained_at > 0 {
         row.long(message.retained_at);
+    }
+    if let Some(client_id) = &message.retained_by {
+        row.binary(client_id.as_bytes());
     }
     if let Some(properties) = properties {
         row.byte(
@@ -78,6 +83,9 @@ pub(crate) fn decode_message(row: &[u8], wall: &Wall) -> Result<Message, Unreada
     }
     if has(RETAINED_AT) {
         message.retained_at = row.long()?;
+    }
+    if has(RETAINED_BY) {
+        message.retained_by = Some(row.shared_text()?);
     }
     if has(PROPERTIES) {
         message.properties = Some(Box::new(properties(&mut row)?));
@@ -134,6 +142,7 @@ mod tests {
             Message::new("a/b", "payload", QoS::ExactlyOnce).expiring_after(Duration::from_secs(9));
         message.retain = true;
         message.retained_at = 1_767_225_600_001;
+        message.retained_by = Some("pump é".into());
         message.publisher = Some(SessionId(NonZeroU64::MAX));
         message.properties = Some(Box::new(PublishProperties {
             payload_is_utf8: true,
@@ -148,7 +157,7 @@ mod tests {
         let read = decode_message(&row, &wall).unwrap();
         assert_eq!((&*read.topic, &*read.payload, read.qos), ("a/b", &b"payload"[..], QoS::ExactlyOnce));
         assert_eq!((read.retain, read.publisher), (true, message.publisher));
-        assert_eq!(read.retained_at, message.retained_at);
+        assert_eq!((read.retained_at, &read.retained_by), (message.retained_at, &message.retained_by));
         assert_eq!(read.properties, message.properties);
         assert_eq!(read.seconds_left(tokio::time::Instant::now()), Some(5));
         assert_eq!(read.queued_bytes(), message.queued_bytes());
