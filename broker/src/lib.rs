@@ -28,6 +28,7 @@ mod websocket;
 /// What the fuzz targets of `broker/fuzz` call.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
+    pub use crate::connection::exercise::swarm::Swarm;
     pub use crate::connection::exercise::{Plant, codec};
     pub use crate::proxy_protocol::exercise as proxy_protocol;
     pub use crate::services::exercise as request;

@@ -7,6 +7,8 @@
 mod chores;
 mod directory;
 mod dropped;
+#[cfg(any(test, feature = "fuzzing"))]
+mod inspect;
 mod late_wills;
 mod lifecycle;
 mod local;

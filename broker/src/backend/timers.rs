@@ -81,7 +81,7 @@ impl Timers {
         self.changed.notify_one();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn len(&self) -> usize {
         self.state.lock().timers.len()
     }

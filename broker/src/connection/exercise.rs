@@ -6,6 +6,12 @@
     clippy::indexing_slicing,
     reason = "a panic here is the finding"
 )]
+
+mod observer;
+mod random;
+mod rules;
+pub(crate) mod swarm;
+
 use super::codec::{Aliases, Connect, Frame, Inbound, InboundPublish, LARGEST_CONNACK, Outbound, next_frame};
 use super::{Shared, greet};
 use crate::backend::{Counts, ProtocolVersion};
@@ -328,6 +334,7 @@ impl Plant {
 
 #[cfg(test)]
 mod tests {
+    use super::random::Random;
     use super::*;
 
     #[test]
@@ -431,17 +438,5 @@ mod tests {
             }
         }
         bytes
-    }
-
-    /// xorshift64: the same damage in every run.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 % bound.max(1) as u64) as usize
-        }
     }
 }

@@ -95,6 +95,7 @@ impl<S: ByteStream> Established<S> {
                 return Ok(());
             }
             if self.session.exactly_once().count() > usize::from(self.shared.limits.receive_maximum) {
+                self.session.abandon_exactly_once(packet_id);
                 let message = "more unacknowledged QoS 2 messages than Receive Maximum allows";
                 let code = DisconnectReasonCode::ReceiveMaximumExceeded;
                 return Err(Ending::Violation(Violation::new(code, message)));

@@ -28,6 +28,7 @@ use crate::topic::TopicLimits;
 use crate::websocket::WebSocket;
 use codec::{Connect, ConnectRefused, Outbound, next_frame};
 use established::Established;
+use jitp_provisioner::sessions::SessionStore;
 use jitp_provisioner::{Answer, Provisioner};
 use mqtt_protocol_core::mqtt::packet::PacketType;
 use pipe::{ByteStream, Pipe};
@@ -79,6 +80,18 @@ impl Shared {
         provisioner: Provisioner,
         stopping: watch::Receiver<bool>,
     ) -> std::io::Result<Arc<Self>> {
+        let sessions = provisioner.sessions();
+        Self::start_over(sessions, config, identity, provisioner, stopping).await
+    }
+
+    /// The same with sessions that are kept elsewhere.
+    async fn start_over(
+        sessions: SessionStore,
+        config: Config,
+        identity: &ServerIdentity,
+        provisioner: Provisioner,
+        stopping: watch::Receiver<bool>,
+    ) -> std::io::Result<Arc<Self>> {
         let limits = config.limits_in_force();
         let protocols = if config.http.is_some() { Protocols::MqttAndHttp } else { Protocols::Mqtt };
         let acceptor = tls::acceptor(identity, protocols)?;
@@ -90,7 +103,7 @@ impl Shared {
         };
         let options = BackendOptions::new(&limits, config.profile);
         let clock = Arc::clone(provisioner.clock());
-        let backend = Backend::restore(options, provisioner.sessions(), clock)
+        let backend = Backend::restore(options, sessions, clock)
             .await
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
         Ok(Arc::new(Self {
