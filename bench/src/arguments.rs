@@ -4,7 +4,7 @@ use crate::scenarios::Way;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Runs the same load against jitp, mosquitto and a bare TLS loop (the ceiling), interleaved, and compares.
+/// Runs the same load against jitp, mosquitto, rumqttd and a bare TLS loop (the ceiling), interleaved, and compares.
 #[derive(Debug, Parser)]
 #[command(name = "jitp-bench", version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -21,13 +21,13 @@ pub struct Measure {
     #[arg(value_enum, value_name = "SCENARIO")]
     pub scenarios: Vec<Scenario>,
     /// Length of one round in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Rounds of each peer; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub rounds: u32,
     /// Whom to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "jitp,mosquitto,ceiling")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "jitp,mosquitto,rumqttd,ceiling")]
     pub peers: Vec<Kind>,
     /// The jitp binary [default: built now, with the release profile]
     #[arg(long, value_name = "PATH")]
@@ -35,6 +35,9 @@ pub struct Measure {
     /// The mosquitto binary [default: the one in PATH or /usr/sbin]
     #[arg(long, value_name = "PATH")]
     pub mosquitto: Option<PathBuf>,
+    /// The rumqttd binary [default: its crate's, installed by cargo below the target directory]
+    #[arg(long, value_name = "PATH")]
+    pub rumqttd: Option<PathBuf>,
     /// Idle connections of `idle-memory`
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     pub connections: u32,
@@ -50,7 +53,13 @@ pub struct Measure {
     /// Lines of the files that `provision` gives to bulk provisioning
     #[arg(long, value_delimiter = ',', default_value = "10000,100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub lines: Vec<u32>,
-    /// Where the results go, as JSON
+    /// One round of a fifth of a second with few devices: to see that everything runs, not how fast
+    #[arg(long)]
+    pub quick: bool,
+    /// Draw no figures
+    #[arg(long)]
+    pub no_plots: bool,
+    /// Where the results go: JSON and figures
     #[arg(long, value_name = "DIR", default_value = "bench/results")]
     pub out: PathBuf,
 }
@@ -64,8 +73,16 @@ pub enum Scenario {
     WarmConnect,
     /// Every way to provision, in one table
     Provision,
-    /// Messages per second, QoS 0 and 1: 1 to 1, 1 to 50, 50 to 1
+    /// Messages per second, QoS 0, 1 and 2: 1 to 1, 1 to 50, 50 to 1
     Throughput,
+    /// The same with payloads from 16 B to 64 kB
+    Payloads,
+    /// Devices that publish to and receive from a topic of their own
+    OwnTopics,
+    /// Subscribers whose sessions outlive their connections
+    Persistent,
+    /// How long messages take at half of the peak
+    Latency,
     /// Memory of an idle connection
     IdleMemory,
     /// Latency of a quiet pair beside loud neighbours

@@ -34,7 +34,7 @@ impl Conversation {
     /// Publishes a request; gives the payload of the answer, which must be on `TOPIC/accepted`.
     pub async fn ask(&mut self, topic: &str, payload: &[u8]) -> anyhow::Result<Value> {
         let mut packet = Vec::with_capacity(topic.len() + payload.len() + 16);
-        mqtt::publish(&mut packet, topic, payload, Some(self.packet_id));
+        mqtt::publish(&mut packet, topic, payload, Some((1, self.packet_id)));
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
         self.send(&packet).await?;
         let answer = tokio::time::timeout(DEADLINE, self.answer()).await;
@@ -62,7 +62,7 @@ impl Conversation {
                 if let Some((topic, payload)) = packet.message() {
                     answer = Some(Answer { topic: topic.to_owned(), payload: payload.to_owned() });
                     if let Some(id) = packet.packet_id() {
-                        mqtt::acknowledge(&mut acknowledgement, id);
+                        mqtt::answer(&mut acknowledgement, mqtt::PUBACK, id);
                     }
                 }
             })?;

@@ -151,6 +151,16 @@ impl Device {
             resolver: self.resolver.clone(),
         }
     }
+
+    /// The same device with a session that outlives its connections.
+    pub fn persistent(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            certificate: self.certificate.clone(),
+            resolver: self.resolver.clone(),
+            connect: mqtt::connect_persistent(&self.name),
+        }
+    }
 }
 
 impl Files {

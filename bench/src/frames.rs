@@ -43,6 +43,11 @@ impl Packet<'_> {
         self.first >> 4
     }
 
+    /// The quality of service of a PUBLISH.
+    pub fn qos(&self) -> u8 {
+        self.first >> 1 & 0b11
+    }
+
     /// The packet id of an acknowledgement, or of a PUBLISH above QoS 0.
     pub fn packet_id(&self) -> Option<u16> {
         let at = match self.kind() {
@@ -102,8 +107,8 @@ mod tests {
     fn stream() -> Vec<u8> {
         let mut bytes = vec![0x20, 2, 0, 0, 0x90, 3, 0, 1, 1];
         mqtt::publish(&mut bytes, "a/b", &[7; 200], None);
-        mqtt::publish(&mut bytes, "a/b", b"x", Some(0x1234));
-        mqtt::acknowledge(&mut bytes, 9);
+        mqtt::publish(&mut bytes, "a/b", b"x", Some((1, 0x1234)));
+        mqtt::answer(&mut bytes, mqtt::PUBACK, 9);
         bytes
     }
 

@@ -1,21 +1,25 @@
-//! One command that runs the same load against jitp, mosquitto and a bare TLS loop, in the same run.
+//! One command that runs the same load against jitp, mosquitto, rumqttd and a bare TLS loop, in the same run.
 //!
 //! `docs/benchmarks.md` says what is measured and how it is kept fair.
 mod api;
 mod arguments;
 mod ceiling;
 mod client;
+mod comparison;
 mod conversation;
+mod extent;
 mod factory;
 mod frames;
 mod lab;
 mod mqtt;
 mod peers;
+mod plots;
 mod process;
 mod registry_fill;
 mod report;
 mod scenarios;
 mod statistics;
+mod summary;
 mod usage;
 
 use anyhow::Context;

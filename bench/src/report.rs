@@ -29,6 +29,9 @@ pub struct Case {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub yardstick: Option<Yardstick>,
     pub rounds: Vec<Round>,
+    /// Who has no number here, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absences: Vec<Absence>,
     pub comparisons: Vec<Comparison>,
     /// What else was seen, in words.
     pub notes: Vec<String>,
@@ -43,6 +46,13 @@ pub struct Yardstick {
     /// Ours, on eight cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
+}
+
+/// A peer without a number.
+#[derive(Debug, Clone, Serialize)]
+pub struct Absence {
+    pub peer: Kind,
+    pub reason: String,
 }
 
 /// One measurement of one peer.
@@ -61,6 +71,8 @@ pub struct Round {
     pub p50_micros: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_micros: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p999_micros: Option<u32>,
     /// Connections refused or broken, messages lost.
     pub failures: u64,
 }
@@ -92,6 +104,7 @@ impl Case {
             unit,
             yardstick: None,
             rounds: Vec::new(),
+            absences: Vec::new(),
             comparisons: Vec::new(),
             notes: Vec::new(),
         }
@@ -121,7 +134,13 @@ impl Case {
         self.comparisons.extend(comparison.map(|comparison| Comparison { at_most, ..comparison }));
     }
 
-    fn values(&self, of: Kind) -> Vec<f64> {
+    /// This peer is known to have no number here.
+    pub fn lacks(&self, peer: Kind) -> bool {
+        self.absences.iter().any(|absence| absence.peer == peer)
+    }
+
+    /// Of all rounds of a peer.
+    pub fn values(&self, of: Kind) -> Vec<f64> {
         self.rounds.iter().filter(|round| round.peer == of).map(|round| round.value).collect()
     }
 
@@ -131,10 +150,12 @@ impl Case {
 
     fn table(&self) -> Table {
         let mut table = table(["peer", self.unit].into_iter().chain(FIGURES));
-        for peer in [Kind::Jitp, Kind::Mosquitto, Kind::MosquittoNagle, Kind::Ceiling] {
+        for peer in Kind::ALL {
             let rounds: Vec<&Round> = self.rounds.iter().filter(|round| round.peer == peer).collect();
             if !rounds.is_empty() {
                 table.add_row(std::iter::once(peer.to_string()).chain(figures(&rounds)));
+            } else if self.lacks(peer) {
+                table.add_row([peer.to_string(), "see below".to_owned()]);
             }
         }
         table
@@ -160,20 +181,30 @@ impl Round {
 }
 
 impl Comparison {
-    fn of(name: String, above: &[f64], below: &[f64], target: Option<f64>) -> Option<Self> {
+    /// Round by round; `None` if one of the two was not measured.
+    pub fn of(name: String, above: &[f64], below: &[f64], target: Option<f64>) -> Option<Self> {
         let ratios: Vec<f64> = above.iter().zip(below).map(|(above, below)| above / below).collect();
         ratios.first()?;
         Some(Self { name, target, at_most: None, ratio: median(&ratios), range: range(&ratios) })
     }
 
+    /// Is it as it shall be? `None` if nothing was asked, or nothing measured.
+    pub fn met(&self) -> Option<bool> {
+        match (self.ratio?, self.target, self.at_most) {
+            (ratio, Some(target), _) => Some(ratio >= target),
+            (ratio, None, Some(most)) => Some(ratio <= most),
+            (_, None, None) => None,
+        }
+    }
+
     fn sentence(&self) -> String {
         let Some((ratio, (low, high))) = self.ratio.zip(self.range) else { return self.name.clone() };
-        let verdict = |met| if met { "met" } else { "missed" };
-        let verdict = match (self.target, self.at_most) {
-            (Some(target), _) => format!(", target {target}: {}", verdict(ratio >= target)),
-            (None, Some(most)) => format!(", at most {most}: {}", verdict(ratio <= most)),
+        let bound = match (self.target, self.at_most) {
+            (Some(target), _) => format!(", target {target}: "),
+            (None, Some(most)) => format!(", at most {most}: "),
             (None, None) => String::new(),
         };
+        let verdict = self.met().map_or(String::new(), |met| bound + if met { "met" } else { "missed" });
         format!("{} = {ratio:.2} (rounds {low:.2} to {high:.2}{verdict})", self.name)
     }
 }
@@ -183,6 +214,9 @@ impl Report {
     pub fn add(&mut self, case: Case) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "\n{}: {}\n{}", case.scenario, case.variant, case.table())?;
+        for Absence { peer, reason } in &case.absences {
+            writeln!(out, "  {peer} has no number: {reason}")?;
+        }
         for line in case.comparisons.iter().map(Comparison::sentence).chain(case.notes.iter().cloned()) {
             writeln!(out, "  {line}")?;
         }
@@ -213,14 +247,26 @@ impl Report {
         Self { started, machine, cases: Vec::new() }
     }
 
-    /// Writes `<started>.json`.
+    /// Writes `<started>/results.json`.
     pub fn write(&self, directory: &Path) -> anyhow::Result<PathBuf> {
-        let path = directory.join(format!("{}.json", self.started));
-        std::fs::create_dir_all(directory)
+        let directory = directory.join(self.started.to_string());
+        let path = directory.join("results.json");
+        std::fs::create_dir_all(&directory)
             .and_then(|()| std::fs::write(&path, serde_json::to_vec_pretty(self)?))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// An empty table; numbers, which all but the first columns are, stand at the right.
+pub fn table(headings: impl Iterator<Item = &'static str>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(headings);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// Says what is going on, beside the results.
@@ -234,18 +280,17 @@ pub fn complain(text: &str) {
 }
 
 /// The headings of [`figures`], but for the first, which is the unit.
-const FIGURES: [&str; 8] =
-    ["range", "p50 ms", "p99 ms", "server µs/op", "server cores", "generator cores", "elsewhere", "failed"];
-
-fn table(headings: impl Iterator<Item = &'static str>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(headings);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
+const FIGURES: [&str; 9] = [
+    "range",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "server µs/op",
+    "server cores",
+    "generator cores",
+    "elsewhere",
+    "failed",
+];
 
 fn figures(rounds: &[&Round]) -> Vec<String> {
     let middle = |pick: &dyn Fn(&Round) -> Option<f64>| {
@@ -257,8 +302,9 @@ fn figures(rounds: &[&Round]) -> Vec<String> {
     vec![
         grouped(median(&values).unwrap_or_default()),
         format!("{} to {}", grouped(low), grouped(high)),
-        shown(middle(&|round| round.p50_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
-        shown(middle(&|round| round.p99_micros.map(|micros| f64::from(micros) / 1000.0)), 1),
+        shown(middle(&|round| round.p50_micros.map(|micros| f64::from(micros) / 1000.0)), 2),
+        shown(middle(&|round| round.p99_micros.map(|micros| f64::from(micros) / 1000.0)), 2),
+        shown(middle(&|round| round.p999_micros.map(|micros| f64::from(micros) / 1000.0)), 2),
         shown(middle(&Round::server_micros), 2),
         shown(middle(&|round| round.usage.map(|usage| usage.server_cores)), 2),
         shown(middle(&|round| round.usage.map(|usage| usage.generator_cores)), 2),
@@ -268,7 +314,7 @@ fn figures(rounds: &[&Round]) -> Vec<String> {
 }
 
 /// A whole number with commas; with one decimal below 100.
-fn grouped(value: f64) -> String {
+pub fn grouped(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.1}");
     }
@@ -299,6 +345,7 @@ mod tests {
                 usage: None,
                 p50_micros: None,
                 p99_micros: None,
+                p999_micros: None,
                 failures: 0,
             })
             .collect();

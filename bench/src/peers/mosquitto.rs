@@ -1,17 +1,10 @@
 //! mosquitto with mutual TLS, and without what would cost it: no access control, no persistence, no log.
-use super::{Kind, Peer};
+use super::{Kind, Peer, free_address, listening};
 use crate::client::Target;
 use crate::lab::Lab;
-use crate::process::Process;
-use anyhow::{Context, ensure};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where distributions put it.
 const USUAL_PLACES: [&str; 3] =
@@ -24,14 +17,7 @@ pub async fn start(lab: &Lab, kind: Kind, no_delay: bool) -> anyhow::Result<Peer
     std::fs::write(&file, configuration(lab, address.port(), no_delay))?;
     let mut command = Command::new(binary(lab.options.mosquitto.as_deref()));
     command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut process = Process::spawn("mosquitto", &mut command)
-        .context("install mosquitto, name it with --mosquitto, or leave it out with --peers jitp,ceiling")?;
-    let started = Instant::now();
-    while TcpStream::connect(address).await.is_err() {
-        process.check_alive()?;
-        ensure!(started.elapsed() < PATIENCE, "mosquitto does not listen on {address}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let process = listening("mosquitto", &mut command, address).await?;
     let target = Arc::new(Target::new(address, &lab.files.server())?);
     Ok(Peer { kind, process, target })
 }
@@ -70,9 +56,4 @@ fn configuration(lab: &Lab, port: u16, no_delay: bool) -> String {
 fn binary(given: Option<&Path>) -> &Path {
     let usual = || USUAL_PLACES.iter().map(Path::new).find(|path| path.exists());
     given.or_else(usual).unwrap_or(Path::new("mosquitto"))
-}
-
-/// mosquitto takes no port 0.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

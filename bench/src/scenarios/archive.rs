@@ -73,6 +73,7 @@ fn one(round: u32, took: Duration, operations: u32) -> Round {
         usage: None,
         p50_micros: None,
         p99_micros: None,
+        p999_micros: None,
         failures: 0,
     }
 }

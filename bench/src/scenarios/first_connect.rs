@@ -4,12 +4,12 @@
 //! peers verify the certificate and forget it.
 use super::connecting::{Once, measure};
 use super::lanes::AT_A_TIME;
+use crate::comparison::CONNECTIONS;
 use crate::lab::Lab;
 use crate::peers::{Jitp, Kind, Peer};
 use crate::report::{Case, Report, progress};
 use anyhow::ensure;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Devices made for each second of a round: more than this machine's two cores can shake hands with.
 const DEVICES_PER_SECOND: u64 = 4000;
@@ -17,7 +17,7 @@ const DEVICES_PER_SECOND: u64 = 4000;
 const SAMPLES: usize = 20;
 
 pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let time = Duration::from_secs(lab.options.seconds);
+    let time = lab.options.window();
     let count = usize::try_from(lab.options.seconds * DEVICES_PER_SECOND)?;
     let jitp = lab.options.peers.contains(&Kind::Jitp).then(|| Jitp::new(lab)).transpose()?;
     let mut peers = Vec::new();
@@ -45,7 +45,7 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     if let Some(jitp) = &jitp {
         case.notes.push(verify(lab, jitp, &provisioned)?);
     }
-    case.compare(Kind::Mosquitto, Some(2.0));
+    case.compare_with_peers(CONNECTIONS);
     case.compare(Kind::Ceiling, Some(0.6));
     report.add(case)
 }

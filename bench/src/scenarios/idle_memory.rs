@@ -1,5 +1,6 @@
 //! Memory of an idle connection: TLS, MQTT session, no subscription.
 use super::connecting::{connect_all, introduce};
+use crate::comparison::MEMORY;
 use crate::lab::Lab;
 use crate::peers::{Jitp, Kind, Peer};
 use crate::process::resident_bytes;
@@ -45,11 +46,12 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
                 usage: None,
                 p50_micros: None,
                 p99_micros: None,
+                p999_micros: None,
                 failures: 0,
             });
         }
     }
-    case.compare(Kind::Mosquitto, None);
+    case.compare_with_peers(MEMORY);
     report.add(case)
 }
 

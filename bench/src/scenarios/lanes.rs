@@ -50,6 +50,7 @@ pub async fn measure(peer: &Peer, round: u32, work: Arc<impl Work>, time: Durati
         usage: Some(usage),
         p50_micros: percentile(&mut all.micros, 0.5),
         p99_micros: percentile(&mut all.micros, 0.99),
+        p999_micros: percentile(&mut all.micros, 0.999),
         failures: failed as u64,
     })
 }

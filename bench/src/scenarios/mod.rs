@@ -5,11 +5,16 @@ mod fairness;
 mod first_connect;
 mod idle_memory;
 mod lanes;
+mod latency;
+mod own_topics;
+mod payloads;
+mod persistent;
 mod provision;
 mod quiet;
 mod registry;
 mod storm;
 mod throughput;
+mod traffic;
 mod warm_connect;
 
 pub use provision::Way;
@@ -17,6 +22,7 @@ pub use provision::Way;
 use crate::arguments::{Measure, Scenario};
 use crate::lab::Lab;
 use crate::peers::{self, Kind};
+use crate::plots;
 use crate::report::{self, Report};
 use clap::ValueEnum;
 
@@ -36,6 +42,10 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
             Scenario::WarmConnect => warm_connect::run(&lab, &mut report).await?,
             Scenario::Provision => provision::run(&lab, &mut report).await?,
             Scenario::Throughput => throughput::run(&lab, &mut report).await?,
+            Scenario::Payloads => payloads::run(&lab, &mut report).await?,
+            Scenario::OwnTopics => own_topics::run(&lab, &mut report).await?,
+            Scenario::Persistent => persistent::run(&lab, &mut report).await?,
+            Scenario::Latency => latency::run(&lab, &mut report).await?,
             Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
             Scenario::Fairness => fairness::run(&lab, &mut report).await?,
             Scenario::Storm => storm::run(&lab, &mut report).await?,
@@ -44,8 +54,9 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
         }
     }
     let path = report.write(&lab.options.out)?;
+    report.summarise()?;
     report::progress(&format!("\nevery round: {}", path.display()));
-    Ok(())
+    if lab.options.no_plots { Ok(()) } else { plots::draw(&path) }
 }
 
 /// What the figures depend on.
@@ -64,5 +75,6 @@ fn machine(lab: &Lab) -> Vec<String> {
         line(&read("/proc/meminfo"), "MemTotal"),
         format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
         peers::mosquitto_version(lab.options.mosquitto.as_deref()).unwrap_or_default(),
+        format!("rumqttd {}", peers::RUMQTTD_VERSION),
     ]
 }

@@ -35,6 +35,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
                 usage: None,
                 p50_micros: None,
                 p99_micros: None,
+                p999_micros: None,
                 failures: 0,
             });
         }

@@ -54,6 +54,7 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
                 usage: Some(usage),
                 p50_micros: percentile(&mut micros, 0.5),
                 p99_micros: percentile(&mut micros, 0.99),
+                p999_micros: None,
                 failures: (FLEET - connected.len()) as u64,
             });
             for connected in connected {
@@ -111,6 +112,7 @@ async fn latency(peer: &Peer, round: u32, pair: Pair, usage: Usage) -> anyhow::R
         usage: Some(usage),
         p50_micros: Some(latencies.p50_micros),
         p99_micros: Some(latencies.p99_micros),
+        p999_micros: None,
         failures: latencies.lost,
     })
 }

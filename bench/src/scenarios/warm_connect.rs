@@ -2,25 +2,24 @@
 use super::connecting::{Visitors, introduce, measure};
 use super::lanes::AT_A_TIME;
 use crate::client::Target;
+use crate::comparison::CONNECTIONS;
 use crate::factory::Device;
 use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
-use crate::report::{Case, Report, progress};
+use crate::report::{Absence, Case, Report, progress};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Enough that no device is back before its last connection has ended.
-const DEVICES: usize = 1024;
 /// A round counts as resumed if at least this share of its handshakes was.
 const RESUMED: f64 = 0.98;
 
 pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let time = Duration::from_secs(lab.options.seconds);
-    let devices = Arc::new(lab.factory.devices("warm", DEVICES)?);
+    let time = lab.options.window();
+    let devices = Arc::new(lab.factory.devices("warm", lab.options.known())?);
     let mut groups = Vec::new();
     for kind in &lab.options.peers {
-        progress(&format!("warm-connect: introducing {DEVICES} devices to {kind}"));
+        progress(&format!("warm-connect: introducing {} devices to {kind}", devices.len()));
         let peer = Peer::start(lab, *kind).await?;
         introduce(&peer, &devices).await?;
         let resuming = devices.iter().map(|device| peer.target.resuming(device)).collect();
@@ -40,15 +39,16 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
             match resumed(peer, round, visitors, time).await {
                 Ok(round) => case.rounds.push(round),
                 Err(reason) => {
-                    case.notes.push(format!("{} does not resume: {reason:#}", peer.kind));
+                    let reason = format!("it does not resume sessions: {reason:#}");
+                    case.absences.push(Absence { peer: peer.kind, reason });
                     *resuming = None;
                 }
             }
         }
     }
-    full_case.compare(Kind::Mosquitto, None);
+    full_case.compare_with_peers(CONNECTIONS);
     full_case.compare(Kind::Ceiling, Some(0.8));
-    case.compare(Kind::Mosquitto, None);
+    case.compare_with_peers(CONNECTIONS);
     case.compare(Kind::Ceiling, None);
     case.compare_with_case(Kind::Ceiling, &full_case, Some(1.0));
     report.add(full_case)?;

@@ -84,6 +84,7 @@ async fn measure(
         usage: Some(usage),
         p50_micros: Some(latencies.p50_micros),
         p99_micros: Some(latencies.p99_micros),
+        p999_micros: None,
         failures: latencies.lost,
     })
 }

@@ -58,6 +58,7 @@ async fn one(lab: &Lab, lines: usize) -> anyhow::Result<Case> {
         usage: Some(usage),
         p50_micros: None,
         p99_micros: None,
+        p999_micros: None,
         failures: 0,
     });
     let megabytes = |bytes: u64| bytes as f64 / 1e6;

@@ -25,7 +25,6 @@ use crate::report::{Case, Report, progress};
 use keys::Keys;
 use site::Site;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Devices made for each second of a round: more than these cores can provision. A round ends when there are no more.
 const DEVICES_PER_SECOND: u64 = 3000;
@@ -73,7 +72,7 @@ async fn rounds<W: Work>(
     mut prepare: impl AsyncFnMut(&Site, u32) -> anyhow::Result<W>,
 ) -> anyhow::Result<Case> {
     let mut case = way.case();
-    let time = Duration::from_secs(lab.options.seconds);
+    let time = lab.options.window();
     for round in 0..lab.options.rounds {
         progress(&format!("provision: {}, round {}", case.variant, round + 1));
         let work = Arc::new(prepare(&site, round).await?);

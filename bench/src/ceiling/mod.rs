@@ -1,9 +1,10 @@
 //! The ceiling: what a server of this kind cannot be faster than. TLS with the client's chain verified, CONNACK, and
-//! nothing of MQTT beyond that. Its TLS settings are those of jitp.
+//! messages passed on unread. Its TLS settings are those of jitp.
+mod relay;
+
 use crate::factory::Files;
-use crate::frames::Frames;
-use crate::mqtt;
 use anyhow::Context;
+use relay::Relay;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer, kx_group};
 use rustls::server::WebPkiClientVerifier;
@@ -14,7 +15,6 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -31,30 +31,19 @@ pub async fn serve(directory: &Path) -> anyhow::Result<()> {
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor) {
+    let relay = Relay::default();
     while let Ok((socket, _)) = listener.accept().await {
-        let acceptor = acceptor.clone();
+        let (acceptor, relay) = (acceptor.clone(), relay.clone());
         tokio::spawn(async move {
             // A client that leaves early is no matter of a ceiling.
-            let _ = connection(socket, acceptor).await;
+            let _ = connection(socket, acceptor, relay).await;
         });
     }
 }
 
-async fn connection(socket: TcpStream, acceptor: TlsAcceptor) -> anyhow::Result<()> {
+async fn connection(socket: TcpStream, acceptor: TlsAcceptor, relay: Relay) -> anyhow::Result<()> {
     socket.set_nodelay(true)?;
-    let mut stream = acceptor.accept(socket).await?;
-    let mut frames = Frames::default();
-    let mut buffer = [0; 4096];
-    let mut connected = false;
-    while !connected {
-        let length = stream.read(&mut buffer).await?;
-        anyhow::ensure!(length > 0, "closed before CONNECT");
-        frames.feed(buffer.get(..length).unwrap_or_default(), |packet| connected |= packet.kind() == 1)?;
-    }
-    stream.write_all(&mqtt::CONNECTED).await?;
-    stream.flush().await?;
-    while stream.read(&mut buffer).await? > 0 {}
-    Ok(())
+    relay.serve(acceptor.accept(socket).await?).await
 }
 
 fn acceptor(files: &Files) -> anyhow::Result<TlsAcceptor> {

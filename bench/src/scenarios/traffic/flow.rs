@@ -1,11 +1,7 @@
 //! How far publishers may be ahead of the slowest subscriber.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
-
-/// Messages that may be on their way to a subscriber: well below every queue's bound.
-const AHEAD: u64 = 4000;
+use tokio::sync::{Notify, Semaphore};
 
 /// What was published and what has come, shared by all publishers and subscribers of one measurement.
 pub struct Flow {
@@ -13,17 +9,21 @@ pub struct Flow {
     received: Vec<AtomicU64>,
     stopped: AtomicBool,
     moved: Notify,
-    finished: Notify,
+    /// Closed at the end.
+    finished: Semaphore,
+    ahead: u64,
 }
 
 impl Flow {
-    pub fn new(subscribers: usize) -> Self {
+    /// `ahead`: how many messages may be on their way to a subscriber.
+    pub fn new(subscribers: usize, ahead: u64) -> Self {
         Self {
             published: AtomicU64::new(0),
             received: (0..subscribers).map(|_| AtomicU64::new(0)).collect(),
             stopped: AtomicBool::new(false),
             moved: Notify::new(),
-            finished: Notify::new(),
+            finished: Semaphore::new(0),
+            ahead,
         }
     }
 
@@ -44,9 +44,14 @@ impl Flow {
     }
 
     fn try_take(&self, count: u64) -> bool {
-        let bound = self.slowest() + AHEAD;
+        let bound = self.slowest() + self.ahead;
         let more = |published: u64| (published + count <= bound).then_some(published + count);
         self.published.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// One more will be published, whoever is behind.
+    pub fn announce(&self) {
+        self.published.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A subscriber has received so many more.
@@ -92,12 +97,13 @@ impl Flow {
 
     /// Subscribers end.
     pub fn finish(&self) {
-        self.finished.notify_waiters();
+        self.finished.close();
     }
 
     /// Until [`Flow::finish`].
-    pub fn finished(&self) -> Notified<'_> {
-        self.finished.notified()
+    pub async fn finished(&self) {
+        // It has no permits: this waits until it is closed.
+        let _ = self.finished.acquire().await;
     }
 
     fn slowest(&self) -> u64 {
@@ -110,9 +116,11 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    const AHEAD: u64 = 4000;
+
     #[tokio::test]
     async fn publishers_wait_for_the_slowest_subscriber() {
-        let flow = Arc::new(Flow::new(2));
+        let flow = Arc::new(Flow::new(2, AHEAD));
         assert!(flow.take(AHEAD).await);
         let waiting = tokio::spawn({
             let flow = flow.clone();
@@ -131,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_are_told_that_it_is_over() {
-        let flow = Arc::new(Flow::new(1));
+        let flow = Arc::new(Flow::new(1, AHEAD));
         assert!(flow.take(AHEAD).await);
         let waiting: Vec<_> = (0..3)
             .map(|_| {
