@@ -139,13 +139,15 @@ impl Shared {
 pub(crate) async fn serve(shared: Arc<Shared>, door: Arc<Door>, socket: TcpStream, peer: SocketAddr) {
     let stopping = shared.stopping.clone();
     let passing = Arc::clone(&shared);
-    let beginning = passing.turnstile.pass(begin(shared, &door, socket, peer));
-    match unless_stopped(stopping.clone(), beginning).await {
+    let beginning = Box::pin(passing.turnstile.pass(begin(shared, &door, socket, peer)));
+    let begun = unless_stopped(stopping.clone(), beginning).await;
+    match begun {
         Some(Begun::Mqtt(established)) => established.run().await,
         Some(Begun::Http(serving, device)) => {
             let Some(upgraded) = serving.await else { return };
-            let beginning = passing.turnstile.pass(greet_over_websocket(&device, upgraded));
-            if let Some(established) = unless_stopped(stopping, beginning).await {
+            let beginning = Box::pin(passing.turnstile.pass(greet_over_websocket(&device, upgraded)));
+            let begun = unless_stopped(stopping, beginning).await;
+            if let Some(established) = begun {
                 drop(device);
                 established.run().await;
             }
@@ -157,10 +159,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, door: Arc<Door>, socket: TcpStrea
 /// `None`, too, when the broker stops before the connection has become something.
 async fn unless_stopped<T>(
     mut stopping: watch::Receiver<bool>,
-    beginning: impl Future<Output = Option<T>>,
+    beginning: impl Future<Output = Option<T>> + Unpin,
 ) -> Option<T> {
     tokio::select! {
-        begun = Box::pin(beginning) => begun,
+        begun = beginning => begun,
         _ = stopping.wait_for(|stopping| *stopping) => None,
     }
 }
@@ -315,10 +317,10 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        fn task<F: Future>(_: impl FnOnce(Box<Established<TlsStream>>) -> F) -> usize {
+        fn task<F: Future>(_: impl FnOnce(Arc<Shared>, Arc<Door>, TcpStream, SocketAddr) -> F) -> usize {
             size_of::<F>()
         }
-        let (task, state) = (task(Established::run), size_of::<Established<TlsStream>>());
+        let (task, state) = (task(serve), size_of::<Established<TlsStream>>());
         assert!(task + state <= 4096, "{task} of the task and {state} of state");
     }
 }
