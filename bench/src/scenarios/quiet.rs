@@ -7,7 +7,10 @@ use crate::client::{Stream, Target};
 use crate::factory::Device;
 use crate::frames::Frames;
 use crate::mqtt;
+use crate::peers::Kind;
+use crate::report::Round;
 use crate::statistics::percentile;
+use crate::usage::Usage;
 use anyhow::{Context, ensure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +36,23 @@ pub struct Latencies {
     pub lost: u64,
     pub p50_micros: u32,
     pub p99_micros: u32,
+}
+
+impl Latencies {
+    /// The round that they are the result of.
+    pub fn round(&self, peer: Kind, round: u32, usage: Usage) -> Round {
+        Round {
+            peer,
+            round,
+            value: f64::from(self.p99_micros) / 1000.0,
+            operations: self.messages,
+            usage: Some(usage),
+            p50_micros: Some(self.p50_micros),
+            p99_micros: Some(self.p99_micros),
+            p999_micros: None,
+            failures: self.lost,
+        }
+    }
 }
 
 impl Pair {

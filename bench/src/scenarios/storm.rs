@@ -103,16 +103,5 @@ async fn connect(
 }
 
 async fn latency(peer: &Peer, round: u32, pair: Pair, usage: Usage) -> anyhow::Result<Round> {
-    let latencies = pair.stop().await?;
-    Ok(Round {
-        peer: peer.kind,
-        round,
-        value: f64::from(latencies.p99_micros) / 1000.0,
-        operations: latencies.messages,
-        usage: Some(usage),
-        p50_micros: Some(latencies.p50_micros),
-        p99_micros: Some(latencies.p99_micros),
-        p999_micros: None,
-        failures: latencies.lost,
-    })
+    Ok(pair.stop().await?.round(peer.kind, round, usage))
 }
