@@ -19,6 +19,7 @@ mod log_view;
 mod logging;
 mod moment;
 mod mqtt_device;
+mod open_files;
 mod output;
 mod pair;
 mod pending_rule;

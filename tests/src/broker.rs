@@ -53,6 +53,8 @@ pub struct BrokerOptions {
     pub environment: Vec<(String, String)>,
     /// Where the data directory is, instead of a fresh one.
     pub data_dir: Option<PathBuf>,
+    /// The limits of open files that it is started with, soft and hard.
+    pub open_files: Option<(u32, u32)>,
 }
 
 impl BrokerOptions {
@@ -64,6 +66,15 @@ impl BrokerOptions {
     /// With the text of a configuration file.
     pub fn config(text: &str) -> Self {
         Self { config: Some(text.to_owned()), ..Self::default() }
+    }
+
+    /// `jitp`, with the limits that were asked for.
+    fn program(&self) -> Command {
+        let Some((soft, hard)) = self.open_files else { return Command::new(jitp()) };
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(limited).arg(jitp());
+        shell
     }
 }
 
@@ -291,7 +302,7 @@ struct Starting {
 
 impl Starting {
     fn new(data_dir: &Path, directory: &Path, options: &BrokerOptions) -> anyhow::Result<Self> {
-        let mut command = Command::new(jitp());
+        let mut command = options.program();
         command.args(["serve", "--mqtt", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
         if !options.arguments.iter().any(|argument| argument == "--api") {
             command.args(["--api", "127.0.0.1:0"]);

@@ -71,3 +71,31 @@ async fn above_the_limit_of_connections_they_are_closed_and_counted() -> anyhow:
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_and_what_is_beyond_it_is_refused_in_order() -> anyhow::Result<()> {
+    let options = BrokerOptions {
+        open_files: Some((64, 200)),
+        ..BrokerOptions::config("[broker]\nmax_handshakes = 1\nhandshake_deadline_seconds = 600\n")
+    };
+    let plant = Plant::with(options)?;
+    plant.broker.wait_for_log("how many may connect", |log| {
+        log.contains("the limit of open files (200) allows 100 connections at the same time")
+    })?;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(begins(&plant).await?);
+    }
+    for number in 1..=3 {
+        let mut tcp = begins(&plant).await?;
+        let _ = tokio::time::timeout(PATIENCE, tcp.read(&mut [0])).await.context("it is not closed")?;
+        assert_eq!(refused(&plant, "connections").await?, f64::from(number));
+    }
+    held.clear();
+    let who = plant.factory.device("later")?;
+    eventually("a device gets in when there is room again", || async {
+        let Ok((_, answer)) = Wire::connect(&plant.broker, &who, "later").await else { return Ok(None) };
+        Ok((answer.connack_code()? == 0).then_some(()))
+    })
+    .await
+}

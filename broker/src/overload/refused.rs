@@ -49,7 +49,7 @@ impl RefusedConnections {
         Self {
             connections: reason(
                 "connections",
-                "the connection limit is reached; raise it or look for clients that connect too often",
+                "the connection limit is reached; raise it (broker.max_connections, and the limit of open files) or look for clients that connect too often",
             ),
             waiting_handshakes: reason(
                 "waiting_handshakes",

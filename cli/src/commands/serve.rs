@@ -3,7 +3,7 @@ use crate::args::{Global, Serve};
 use crate::config::Config;
 use crate::data_dir::{DataDir, server_hosts};
 use crate::exit::{Exit, InvalidInput};
-use crate::{logging, output};
+use crate::{logging, open_files, output};
 use anyhow::Context;
 use jitp_api::{AccessKey, AccessKeys, Api, Tls};
 use jitp_broker::{Broker, Protocol};
@@ -116,7 +116,10 @@ impl Service {
             private_key: identity.private_key.clone().into(),
         });
         let key = data.access_key()?;
-        let broker = Broker::start(config.broker(), identity, provisioner.clone())
+        let mut devices = config.broker();
+        devices.limits.connections =
+            open_files::raise_for(devices.limits.connections, config.api.max_connections);
+        let broker = Broker::start(devices, identity, provisioner.clone())
             .await
             .context("the broker does not start")?;
         if let Some(seed) = reset.clone() {
