@@ -172,6 +172,18 @@ impl Tx {
         self.load(&place).await?;
         Ok(self.known(&place).map(|(value, _)| value))
     }
+    /// The same of a row that no store has without its owner, as in [`Self::rows_of`].
+    pub(crate) async fn row_of<R: Stored>(
+        &mut self,
+        owner: &R::Id,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<&[u8]>> {
+        if self.had_none::<R>(owner) {
+            self.reads.entry((table, key.to_vec())).or_default();
+        }
+        self.row(table, key).await
+    }
     /// Reads a row unless it is known.
     async fn load(&mut self, place: &(Table, Key)) -> Result<()> {
         if !self.writes.contains_key(place) && !self.reads.contains_key(place) {
@@ -236,9 +248,13 @@ impl Tx {
         self.any_row(table, prefix).await
     }
     fn none_without<R: Stored>(&mut self, owner: &R::Id, table: Table, prefix: &[u8]) {
-        if let Some(None) = self.reads.get(&(R::TABLE, R::key_of(owner))) {
+        if self.had_none::<R>(owner) {
             self.prefixes.entry((table, prefix.to_vec())).or_default();
         }
+    }
+    /// It has been looked for in the store, and was not there.
+    fn had_none<R: Stored>(&self, owner: &R::Id) -> bool {
+        matches!(self.reads.get(&(R::TABLE, R::key_of(owner))), Some(None))
     }
     /// The first rows with this prefix, and whether these are all. If they are, nothing may be added, written or deleted
     /// there until the commit; if not, these rows must stay as they are.

@@ -89,6 +89,8 @@ async fn create_thing(tx: &mut Tx, plan: &ThingPlan) -> Result<(), Cause> {
     for group in plan.groups.iter().flatten() {
         join(tx, plan, group).await?;
     }
+    // Nobody has to look for the groups of a thing that is new: the connection that follows asks for them.
+    thing_groups::groups_of(tx, &plan.name).await?;
     Ok(())
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn attachment(
     certificate: CertificateId,
 ) -> Result<Option<PrincipalType>> {
     let key = by_thing_key(thing, certificate);
-    match tx.row(Table::PrincipalsOfThing, &key).await? {
+    match tx.row_of::<CertificateRecord>(&certificate, Table::PrincipalsOfThing, &key).await? {
         Some(value) => Ok(Some(decode(Table::PrincipalsOfThing, &key, value)?)),
         None => Ok(None),
     }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 /// First line of the file `FORMAT`.
 const MAGIC: &str = "jitp registry";
 /// The format that this program writes, and the newest that it reads.
-const FORMAT: u32 = 2;
+///
+/// 3 has the file of known keys, which a program that reads 2 would not keep up to date; otherwise they are the same.
+const FORMAT: u32 = 3;
 /// A process that ends, or a store that was just dropped, may still hold the lock for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -27,7 +29,12 @@ impl Home {
         let lock = lock(&root)?;
         let home = Self { root, _lock: lock };
         match home.read_format()? {
-            Some(text) => check_format(&home.root, &text)?,
+            Some(text) => match check_format(&home.root, &text)? {
+                Format::Current => {}
+                Format::Before => {
+                    home.write_format().map_err(|e| at(&home.root.join("FORMAT"), "written", &e))?
+                }
+            },
             None if home.engine().exists() => return Err(unknown(&home.root, "it has no file FORMAT")),
             None => home.write_format().map_err(|e| at(&home.root.join("FORMAT"), "written", &e))?,
         }
@@ -48,6 +55,11 @@ impl Home {
     /// Where the change log is. Created if missing.
     pub(super) fn changes(&self) -> Result<PathBuf, StoreError> {
         self.directory("changes")
+    }
+
+    /// The file of known keys.
+    pub(super) fn known_keys(&self) -> PathBuf {
+        self.root.join("known-keys")
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, StoreError> {
@@ -112,14 +124,22 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn check_format(root: &Path, text: &str) -> Result<(), StoreError> {
+/// Formats that can be opened.
+enum Format {
+    Current,
+    /// The one before, which becomes the current one by being called so.
+    Before,
+}
+
+fn check_format(root: &Path, text: &str) -> Result<Format, StoreError> {
     let mut lines = text.lines();
     if lines.next() != Some(MAGIC) {
         return Err(unknown(root, "its file FORMAT is not one of a registry"));
     }
     let version = lines.next().and_then(|l| l.strip_prefix("format ")).and_then(|v| v.parse::<u32>().ok());
     match version {
-        Some(FORMAT) => Ok(()),
+        Some(FORMAT) => Ok(Format::Current),
+        Some(before) if before + 1 == FORMAT => Ok(Format::Before),
         Some(older) if (1..FORMAT).contains(&older) => Err(StoreError::Corrupt(format!(
             "the registry in {} has format {older}, that of a jitp before its first release, which this program does \
              not read: use another directory",

@@ -11,9 +11,12 @@ mod frame;
 mod group;
 mod home;
 mod journal;
+mod key_filter;
+mod known_keys;
 mod queue;
 mod recent;
 mod rows;
+mod small_tables;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -445,6 +445,57 @@ async fn directories_and_files_of_ours_are_for_the_owner_only() {
     };
     assert_eq!((mode(""), mode("FORMAT"), mode("LOCK")), (0o700, 0o600, 0o600));
     assert_eq!((mode("journal"), mode("journal/1.log"), mode("changes")), (0o700, 0o600, 0o700));
+    assert_eq!(mode("known-keys"), 0o600);
+}
+
+#[tokio::test]
+async fn every_row_is_found_whatever_became_of_the_list_of_known_keys() {
+    let fixture = Fixture::new();
+    let list = fixture.dir.path().join("registry/known-keys");
+    let found = async |keys: [&str; 3]| {
+        let store = fixture.open().await.unwrap();
+        for key in keys {
+            assert_eq!(value(&store, key).await.as_deref(), Some("1"), "{key}");
+        }
+        assert_eq!(value(&store, "absent").await, None);
+        store
+    };
+    let store = fixture.open().await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let older = std::fs::read(&list).unwrap();
+    let store = fixture.open().await.unwrap();
+    store.commit(put("b", "1")).await.unwrap();
+    store.commit(put("c", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let newer = std::fs::read(&list).unwrap();
+    assert!(newer.len() > older.len() && newer.starts_with(&older), "what is new is appended");
+    found(["a", "b", "c"]).await.close().await.unwrap();
+    assert_eq!(std::fs::read(&list).unwrap(), newer, "nothing was new");
+    std::fs::write(&list, &older).unwrap();
+    found(["a", "b", "c"]).await.close().await.unwrap();
+    std::fs::remove_file(&list).unwrap();
+    let store = found(["a", "b", "c"]).await;
+    store.commit(delete("a")).await.unwrap();
+    assert_eq!(value(&store, "a").await, None);
+    store.commit(put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    found(["a", "b", "c"]).await;
+}
+
+#[tokio::test]
+async fn a_registry_of_the_format_before_is_opened_and_gets_what_is_new() {
+    let fixture = Fixture::new();
+    let registry = fixture.dir.path().join("registry");
+    let store = fixture.open().await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    std::fs::remove_file(registry.join("known-keys")).unwrap();
+    std::fs::write(registry.join("FORMAT"), "jitp registry\nformat 2\n").unwrap();
+    let store = fixture.open().await.unwrap();
+    assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
+    let format = std::fs::read_to_string(registry.join("FORMAT")).unwrap();
+    assert_eq!(format, "jitp registry\nformat 3\n", "a program that knows only the format before refuses it");
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,6 +1,8 @@
 //! The trees on disk. A value is the revision that wrote it (8 bytes, big endian) and the bytes.
 use super::group::Group;
 use super::home::Home;
+use super::known_keys::{FOLLOWED, KnownKeys, fingerprint};
+use super::small_tables::SmallTables;
 use crate::store::{Direction, Key, KeyRange, Revision, StoreError, Table, Versioned};
 use ::sled::{Db, IVec, Mode, Tree};
 use std::fs::File;
@@ -14,6 +16,9 @@ const REMAINS_PATIENCE: Duration = Duration::from_secs(5);
 /// garbage.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
+/// Row of the engine's table: the last entry of the known keys' file that the trees count on.
+const KNOWN_KEYS: &[u8] = b"known-keys";
+
 /// One tree per table.
 pub(super) struct Trees {
     trees: Vec<Tree>,
@@ -21,6 +26,8 @@ pub(super) struct Trees {
     /// sled's one file. Its own flush hands the bytes to the operating system, which a killed process survives; that they
     /// survive a power cut takes a sync of the file.
     file: File,
+    known: KnownKeys,
+    small: SmallTables,
     home: Home,
 }
 
@@ -53,21 +60,34 @@ impl Trees {
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let file = File::open(home.engine().join("db")).map_err(|e| failed(::sled::Error::Io(e)))?;
-        Ok(Self { trees, db, file, home })
+        let known = known_keys(&trees, &home)?;
+        let small = SmallTables::read(|table| {
+            let rows = tree_of(&trees, table).iter();
+            rows.map(|row| row.map(|(key, stored)| (key.to_vec(), stored.to_vec())).map_err(failed))
+        })?;
+        Ok(Self { trees, db, file, known, small, home })
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        match self.tree(table).get(key).map_err(failed)? {
-            Some(stored) => Ok(Some(versioned(table, key, &stored)?)),
-            None => Ok(None),
-        }
+        self.read(table, key, |stored| versioned(table, key, stored))
     }
     /// The revision that wrote a row.
     pub(super) fn revision(&self, table: Table, key: &[u8]) -> Result<Option<Revision>, StoreError> {
-        match self.tree(table).get(key).map_err(failed)? {
-            Some(stored) => Ok(Some(split(table, key, &stored)?.0)),
-            None => Ok(None),
+        self.read(table, key, |stored| revision_of(table, key, stored))
+    }
+    fn read<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        read: impl Fn(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if !self.known.may_have(table, key) {
+            return Ok(None);
         }
+        if let Some(row) = self.small.get(table, key, &read) {
+            return row.transpose();
+        }
+        self.tree(table).get(key).map_err(failed)?.map(|stored| read(&stored)).transpose()
     }
     /// Rows of a range, in key order or against it.
     pub(super) fn scan(
@@ -75,21 +95,26 @@ impl Trees {
         table: Table,
         range: &KeyRange,
         direction: Direction,
-    ) -> impl Iterator<Item = Result<(Key, Versioned), StoreError>> + use<> {
-        let keys = (range.start.clone(), range.end.clone());
-        let mut rows = (!range.is_empty()).then(|| self.tree(table).range(keys));
-        std::iter::from_fn(move || {
-            let rows = rows.as_mut()?;
-            let row = match direction {
-                Direction::Ascending => rows.next(),
-                Direction::Descending => rows.next_back(),
-            };
-            row.map(|stored| {
-                let (key, value) = stored.map_err(failed)?;
-                let value = versioned(table, &key, &value)?;
-                Ok((key.to_vec(), value))
-            })
-        })
+    ) -> Box<dyn Iterator<Item = Result<(Key, Versioned), StoreError>>> {
+        let read = move |key: Key, stored: &[u8]| {
+            let value = versioned(table, &key, stored)?;
+            Ok((key, value))
+        };
+        let rows: Box<dyn DoubleEndedIterator<Item = _>> = match self.small.range(table, range) {
+            Some(rows) => Box::new(rows.into_iter().map(move |(key, stored)| read(key, &stored))),
+            None if range.is_empty() => Box::new(std::iter::empty()),
+            None => {
+                let rows = self.tree(table).range((range.start.clone(), range.end.clone()));
+                Box::new(rows.map(move |row| {
+                    let (key, stored) = row.map_err(failed)?;
+                    read(key.to_vec(), &stored)
+                }))
+            }
+        };
+        match direction {
+            Direction::Ascending => rows,
+            Direction::Descending => Box::new(rows.rev()),
+        }
     }
     /// Keys with this prefix and the revision that wrote each.
     pub(super) fn revisions<'a>(
@@ -109,16 +134,26 @@ impl Trees {
             let tree = self.tree(table);
             for (key, value) in rows {
                 match value {
-                    Some(value) => tree.insert(key, value.as_slice()),
-                    None => tree.remove(key),
+                    Some(value) => {
+                        self.known.add(table, key);
+                        tree.insert(key, value.as_slice())
+                    }
+                    None => {
+                        self.known.remove(table);
+                        tree.remove(key)
+                    }
                 }
                 .map_err(failed)?;
             }
+            self.small.apply(table, rows);
         }
         Ok(())
     }
     /// Everything applied so far is on disk when it returns.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let saved = self.known.save()?;
+        let row = stored_value(Revision(0), &saved.to_be_bytes());
+        tree_of(&self.trees, Table::Engine).insert(KNOWN_KEYS, row).map_err(failed)?;
         self.db.flush().map_err(failed)?;
         self.file.sync_data().map_err(|e| failed(::sled::Error::Io(e)))
     }
@@ -126,13 +161,40 @@ impl Trees {
         &self.home
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "there is one tree for every table, in the order of the tables"
-    )]
     fn tree(&self, table: Table) -> &Tree {
-        &self.trees[table as usize]
+        tree_of(&self.trees, table)
     }
+}
+
+#[expect(clippy::indexing_slicing, reason = "there is one tree for every table, in the order of the tables")]
+fn tree_of(trees: &[Tree], table: Table) -> &Tree {
+    &trees[table as usize]
+}
+
+/// From their file, or, if it is not what the trees say of it, from the trees.
+fn known_keys(trees: &[Tree], home: &Home) -> Result<KnownKeys, StoreError> {
+    let saved = match tree_of(trees, Table::Engine).get(KNOWN_KEYS).map_err(failed)? {
+        Some(row) => number(split(Table::Engine, KNOWN_KEYS, &row)?.1)?,
+        None => 0,
+    };
+    let path = home.known_keys();
+    if let Some(known) = KnownKeys::open(&path, saved)? {
+        return Ok(known);
+    }
+    let began = Instant::now();
+    let keys = FOLLOWED.into_iter().flat_map(|table| {
+        let keys = tree_of(trees, table).iter().keys();
+        keys.map(move |key| Ok(fingerprint(table, &key.map_err(failed)?)))
+    });
+    let made = KnownKeys::make(&path, saved + 1, keys)?;
+    tracing::info!(file = %path.display(), took = ?began.elapsed(), "the list of known keys was made anew");
+    Ok(made)
+}
+
+fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| {
+        StoreError::Corrupt("a number in the registry's engine is damaged: restore a backup".into())
+    })
 }
 
 /// A value as it is stored.
