@@ -187,7 +187,9 @@ fn known_keys(trees: &[Tree], home: &Home) -> Result<KnownKeys, StoreError> {
         keys.map(move |key| Ok(fingerprint(table, &key.map_err(failed)?)))
     });
     let made = KnownKeys::make(&path, saved + 1, keys)?;
-    tracing::info!(file = %path.display(), took = ?began.elapsed(), "the list of known keys was made anew");
+    if FOLLOWED.into_iter().any(|table| !tree_of(trees, table).is_empty()) {
+        tracing::info!(file = %path.display(), took = ?began.elapsed(), "the list of known keys was made anew");
+    }
     Ok(made)
 }
 
