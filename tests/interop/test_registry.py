@@ -103,6 +103,17 @@ def test_a_template_changes_in_every_part_but_its_bodies(iot):
     assert code(update, templateName="hookless", preProvisioningHook=hook) == "InvalidRequestException"
 
 
+def test_creating_a_type_or_a_group_again_as_it_is_gives_the_same_one(iot):
+    for create, name, properties, description in [
+        (iot.create_thing_type, "thingType", "thingTypeProperties", "thingTypeDescription"),
+        (iot.create_thing_group, "thingGroup", "thingGroupProperties", "thingGroupDescription"),
+    ]:
+        wanted = {f"{name}Name": "again", properties: {description: "moves water"}}
+        first, second = create(**wanted), create(**wanted)
+        assert first[f"{name}Id"] == second[f"{name}Id"]
+        assert code(create, **{**wanted, properties: {description: "another"}}) == "ResourceAlreadyExistsException"
+
+
 def test_thing_types_change_and_are_listed(iot):
     properties = {
         "thingTypeDescription": "moves water", "searchableAttributes": ["serial"],

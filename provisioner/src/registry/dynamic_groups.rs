@@ -50,7 +50,11 @@ async fn create(
 ) -> Result<ThingGroupRecord> {
     read(query)?;
     indexing::require_things(tx).await?;
+    let known = tx.exists::<ThingGroupRecord>(name).await?;
     let record = thing_groups::create(tx, name, group, Some(query)).await?;
+    if known {
+        return Ok(record);
+    }
     let present = tx.rows(Table::DynamicGroups, b"").await?.len();
     if present >= MOST {
         return Err(RegistryError::LimitExceeded(format!(

@@ -53,7 +53,8 @@ pub struct ThingGroupFilter {
     pub recursive: Option<bool>,
 }
 
-/// Creates a group, under its parent if it names one; with a query a dynamic one.
+/// Creates a group, under its parent if it names one; with a query a dynamic one. One that is as wanted already is left as
+/// it is, as AWS does.
 pub(crate) async fn create(
     tx: &mut Tx,
     name: &ThingGroupName,
@@ -64,11 +65,20 @@ pub(crate) async fn create(
     attributes::check_of_group(&group.attributes)?;
     tags::check(&group.tags)?;
     if let Some(known) = tx.get::<ThingGroupRecord>(name).await? {
+        let same = known.parent == group.parent
+            && known.description == group.description
+            && known.attributes == group.attributes
+            && known.query.as_deref() == query;
+        if same {
+            return Ok(known);
+        }
         return Err(RegistryError::AlreadyExists {
             kind: ThingGroupRecord::KIND,
             id: known.thing_group_id,
             arn: tx.arn(ResourceKind::ThingGroup, name.as_str()).to_string(),
-            hint: format!(" under the name {name}"),
+            hint: format!(
+                " under the name {name} with another parent or other properties: update it instead"
+            ),
         });
     }
     let parent = match &group.parent {

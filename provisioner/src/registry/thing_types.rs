@@ -63,7 +63,7 @@ impl ThingTypeProperties {
     }
 }
 
-/// Creates a thing type.
+/// Creates a thing type; one that is as wanted already is left as it is, as AWS does.
 pub(crate) async fn create(
     tx: &mut Tx,
     name: &ThingTypeName,
@@ -72,14 +72,7 @@ pub(crate) async fn create(
 ) -> Result<ThingTypeRecord> {
     properties.check()?;
     tags::check(tags)?;
-    if let Some(known) = tx.get::<ThingTypeRecord>(name).await? {
-        return Err(RegistryError::AlreadyExists {
-            kind: ThingTypeRecord::KIND,
-            id: known.thing_type_id,
-            arn: tx.arn(ResourceKind::ThingType, name.as_str()).to_string(),
-            hint: format!(" under the name {name}"),
-        });
-    }
+    let known: Option<ThingTypeRecord> = tx.get(name).await?;
     let mut record = ThingTypeRecord {
         name: name.clone(),
         thing_type_id: uuid::Uuid::new_v4().to_string(),
@@ -91,9 +84,27 @@ pub(crate) async fn create(
         tags: tags.clone(),
     };
     properties.apply(&mut record);
+    if let Some(known) = known {
+        if says(&known) == says(&record) {
+            return Ok(known);
+        }
+        return Err(RegistryError::AlreadyExists {
+            kind: ThingTypeRecord::KIND,
+            id: known.thing_type_id,
+            arn: tx.arn(ResourceKind::ThingType, name.as_str()).to_string(),
+            hint: format!(" under the name {name} with other properties: update it instead"),
+        });
+    }
     tx.put(&record)?;
     tx.record(Change::ThingType { operation: Operation::Created, thing_type: record.clone() });
     Ok(record)
+}
+
+/// What a thing type says of its things. The order of searchable attributes means nothing.
+fn says(record: &ThingTypeRecord) -> impl PartialEq {
+    let mut searchable = record.searchable_attributes.clone();
+    searchable.sort_unstable();
+    (record.description.clone(), searchable, record.propagating_attributes.clone())
 }
 
 /// Changes what a thing type says.

@@ -17,7 +17,23 @@ async fn a_hierarchy_has_at_most_seven_levels() {
     };
     assert_eq!(kind(create("g8", "g7").await), "IR");
     assert_eq!(kind(create("x", "missing").await), "IR");
-    assert_eq!(kind(create("g2", "g1").await), "AE");
+}
+
+#[tokio::test]
+async fn creating_a_group_again_as_it_is_changes_nothing() {
+    let fixture = Fixture::new().await;
+    fixture.group("root", None).await;
+    fixture.group("other", None).await;
+    let create = async |parent: &str, text: Option<&str>| {
+        let text = text.map(Into::into);
+        fixture.registry.create_thing_group(group("g"), Some(group(parent)), text, Default::default()).await
+    };
+    let first = create("root", Some("pumps")).await.unwrap();
+    let before = fixture.revision();
+    assert_eq!(create("root", Some("pumps")).await.unwrap(), first);
+    assert!(fixture.happened(before).await.is_empty());
+    assert_eq!(kind(create("other", Some("pumps")).await), "AE");
+    assert_eq!(kind(create("root", None).await), "AE");
 }
 
 #[tokio::test]

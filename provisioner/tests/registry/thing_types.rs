@@ -23,6 +23,21 @@ async fn a_type_is_deleted_only_some_time_after_its_deprecation_and_without_thin
 }
 
 #[tokio::test]
+async fn creating_a_type_again_as_it_is_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let create = async |text: &str, searchable: [&str; 2]| {
+        let searchable = searchable.map(|name| name.parse().unwrap()).to_vec();
+        fixture.registry.create_thing_type("t".parse().unwrap(), Some(text.into()), searchable).await
+    };
+    let first = create("a type", ["line", "hall"]).await.unwrap();
+    let before = fixture.revision();
+    assert_eq!(create("a type", ["hall", "line"]).await.unwrap(), first, "their order means nothing");
+    assert!(fixture.happened(before).await.is_empty());
+    assert_eq!(kind(create("another", ["line", "hall"]).await), "AE");
+    assert_eq!(kind(create("a type", ["line", "plant"]).await), "AE");
+}
+
+#[tokio::test]
 async fn a_deprecation_can_be_undone() {
     let fixture = Fixture::new().await;
     let name: ThingTypeName = "t".parse().unwrap();
