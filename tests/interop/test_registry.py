@@ -157,8 +157,9 @@ def test_thing_groups_change_and_are_listed(iot):
     everything = {"site", "site-a", "site-a-1", "site-b", "yard"}
     assert everything <= set(listed())
     assert {"site", "yard"} == everything & set(listed(recursive=False))
-    assert listed(parentGroup="site") == ["site-a", "site-b"]
+    assert listed(parentGroup="site", recursive=False) == ["site-a", "site-b"]
     assert listed(parentGroup="site", recursive=True) == ["site-a", "site-a-1", "site-b"]
+    assert listed(parentGroup="site") == ["site-a", "site-a-1", "site-b"], "all levels, as AWS lists them"
     assert listed(namePrefixFilter="site-a") == ["site-a", "site-a-1"]
     assert listed(parentGroup="site", namePrefixFilter="site-b") == ["site-b"]
     assert code(iot.list_thing_groups, parentGroup="absent") == "ResourceNotFoundException"

@@ -49,7 +49,7 @@ pub struct ThingGroupFilter {
     pub parent: Option<ThingGroupName>,
     /// Groups whose names start with this.
     pub name_prefix: Option<ThingGroupName>,
-    /// With a parent: all levels below it (default: only the next). Without one: all groups (default), or the topmost.
+    /// All levels (default, as AWS does), or the first: below the parent, or, without one, the topmost.
     pub recursive: Option<bool>,
 }
 
@@ -412,13 +412,13 @@ impl Registry {
         request: &PageRequest,
     ) -> Result<Page<ThingGroupName>> {
         let name_prefix = filter.name_prefix.as_ref().map(ThingGroupName::as_str).unwrap_or_default();
+        let all = filter.recursive.unwrap_or(true);
         let Some(parent) = &filter.parent else {
-            let all = filter.recursive.unwrap_or(true);
             return group_page(self.store(), name_prefix, request, |group| all || group.parent.is_none())
                 .await;
         };
         self.begin().require::<ThingGroupRecord>(parent).await?;
-        if filter.recursive.unwrap_or(false) {
+        if all {
             return group_page(self.store(), name_prefix, request, |group| group.ancestors.contains(parent))
                 .await;
         }
