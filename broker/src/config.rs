@@ -56,6 +56,8 @@ pub struct Limits {
     pub queued_bytes: usize,
     /// At the bounds of a session's queue its oldest messages are dropped, and not the new one.
     pub drop_oldest: bool,
+    /// How long those who publish to a client wait for it while its queue is half full; zero: not at all.
+    pub publisher_patience: Duration,
     /// Messages stored for all durable sessions together; at the bound new ones are dropped and counted.
     pub stored_messages: u64,
     /// Bytes stored for all durable sessions together.
@@ -170,6 +172,7 @@ impl Default for Limits {
             queued_messages: 10_000,
             queued_bytes: 16 * 1024 * 1024,
             drop_oldest: false,
+            publisher_patience: Duration::from_secs(1),
             stored_messages: 10_000_000,
             stored_bytes: 10 * 1024 * 1024 * 1024,
             session_expiry: Duration::from_secs(3600),

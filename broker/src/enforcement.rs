@@ -31,7 +31,7 @@ pub(crate) struct Enforcement {
 /// cheaper than matching patterns.
 #[derive(Debug, Default)]
 struct Remembered {
-    topic: String,
+    topic: Option<Arc<str>>,
     /// Of which permissions; keeps them alive, so that the address is not used again.
     by: Option<Arc<Permissions>>,
     allowed: bool,
@@ -52,7 +52,7 @@ impl Enforcement {
     }
 
     /// `iot:Publish`, and `iot:RetainPublish` if the message is to be retained. Every refusal is logged.
-    pub(crate) fn may_publish(&mut self, topic: &str, retain: bool) -> bool {
+    pub(crate) fn may_publish(&mut self, topic: &Arc<str>, retain: bool) -> bool {
         let permissions = self.permissions.load();
         let allowed = match self.published.answer(permissions, topic) {
             Some(allowed) => allowed,
@@ -85,7 +85,7 @@ impl Enforcement {
 
     /// `iot:Receive`, asked for each delivery. A refusal is logged when topic or policies are not those of
     /// the delivery before it.
-    pub(crate) fn may_receive(&mut self, topic: &str) -> bool {
+    pub(crate) fn may_receive(&mut self, topic: &Arc<str>) -> bool {
         let permissions = self.permissions.load();
         if let Some(allowed) = self.received.answer(permissions, topic) {
             return allowed;
@@ -100,13 +100,15 @@ impl Enforcement {
 }
 
 impl Remembered {
-    fn answer(&self, permissions: &Arc<Permissions>, topic: &str) -> Option<bool> {
-        let same = self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, permissions)) && self.topic == topic;
+    fn answer(&self, permissions: &Arc<Permissions>, topic: &Arc<str>) -> Option<bool> {
+        // Mostly it is the very same text.
+        let is_topic = |known: &Arc<str>| Arc::ptr_eq(known, topic) || known == topic;
+        let same = self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, permissions))
+            && self.topic.as_ref().is_some_and(is_topic);
         same.then_some(self.allowed)
     }
-    fn remember(&mut self, permissions: &Arc<Permissions>, topic: &str, allowed: bool) {
-        self.topic.clear();
-        self.topic.push_str(topic);
+    fn remember(&mut self, permissions: &Arc<Permissions>, topic: &Arc<str>, allowed: bool) {
+        self.topic = Some(Arc::clone(topic));
         if !self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, permissions)) {
             self.by = Some(Arc::clone(permissions));
         }

@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     /// Deliveries larger than the client takes.
     pub deliveries_too_large: Counter,
     pub protocol_violations: Counter,
+    /// A publisher waited for a client that lags behind.
+    pub publisher_waits: Counter,
     /// Answers of services that nobody got.
     pub replies_dropped: Counter,
 }
@@ -54,6 +56,10 @@ impl Figures {
             deliveries_too_large: count(
                 "jitp_broker_deliveries_too_large_total",
                 "Deliveries skipped because the client takes only smaller packets.",
+            ),
+            publisher_waits: count(
+                "jitp_broker_publisher_waits_total",
+                "Times that a publisher waited for a client that lags behind.",
             ),
             replies_dropped: count(
                 "jitp_broker_replies_dropped_total",

@@ -54,6 +54,10 @@ pub(crate) async fn publish(shared: &Shared, message: Message) -> Result<(), Pub
         PublishError::RetainedReserved => PublicationError::Invalid(error.to_string()),
         PublishError::NotStored => PublicationError::Unavailable(error.to_string()),
     })?;
+    if let Some(lag) = &published.lag {
+        shared.figures.publisher_waits.increment(1);
+        lag.wait().await;
+    }
     let stored = shared.backend.stored(published).await;
     stored.map_err(|error| PublicationError::Unavailable(error.to_string()))
 }

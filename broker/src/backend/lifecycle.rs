@@ -1,7 +1,7 @@
 //! How a session begins, changes hands, waits and ends.
 use super::directory::{Parked, Slot};
 use super::timers::{Timer, after};
-use super::{Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Will};
+use super::{Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers, Will};
 use crate::message::{Delivery, QoS, SessionId};
 use crate::session::durable::{LateRecording, StoredInFlight, StoredSession, Ticket};
 use crate::session::{HeldBy, InFlight, Kept, Session, SessionHandle};
@@ -108,6 +108,7 @@ impl Local {
         let session_present = resumed.is_some();
         let mut handle = SessionHandle {
             local: Arc::clone(self),
+            wakers: Wakers::of_others_than(session.id),
             session,
             kept: resumed.map(|parked| parked.kept).unwrap_or_default(),
             held: HeldBy {
@@ -240,7 +241,7 @@ impl Local {
         let waits_until = Some(recorder.wall().at(expires_at));
         self.record_session(session, version, expiry, waits_until, &mut recording);
         let Some(recording) = recording.begin() else { return };
-        for sent in &kept.in_flight {
+        for sent in kept.in_flight.iter() {
             if let InFlight::Publish { packet_id, delivery } = sent
                 && delivery.qos == QoS::AtLeastOnce
                 && delivery.stored.is_stored()
@@ -331,7 +332,7 @@ impl Local {
     }
 
     pub(super) fn publish_will(&self, session: &Session, will: Will) {
-        if let Err(error) = self.publish(will.into_message(session), None) {
+        if let Err(error) = self.publish(will.into_message(session)) {
             tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
         }
     }

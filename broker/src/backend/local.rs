@@ -11,7 +11,7 @@ use crate::rates::{Action, KeyedRates, Limit, Nanos, Rate};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
 use crate::session::durable::{LateRecording, NotStored, Recorder, Sequence, Ticket};
-use crate::session::{Bounds, Evicted, Pushed, Session, charge};
+use crate::session::{Bounds, Evicted, Lag, Pushed, Session, charge};
 use jitp_provisioner::sessions::SessionRow;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct Local {
     pub(super) offline: AtomicUsize,
     pub(super) chores: Chores,
     pub(super) bounds: Bounds,
-    waking: Arc<Waking>,
+    pub(crate) waking: Arc<Waking>,
     /// `None`: nothing survives this process.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
@@ -63,6 +63,7 @@ impl Local {
                 messages: options.queued_messages,
                 bytes: u32::try_from(options.queued_bytes).unwrap_or(u32::MAX),
                 drop_oldest: options.drop_oldest,
+                patience: options.publisher_patience,
             },
             waking: Arc::default(),
             recorder,
@@ -86,12 +87,21 @@ impl Local {
         local
     }
 
-    /// Retains and delivers a message. `received`: it came with QoS 2 and this packet id from a durable session, which is to
-    /// be known as long as the message is.
-    pub(crate) fn publish(
+    /// Retains and delivers a message, and wakes who gets it.
+    pub(crate) fn publish(&self, message: Message) -> Result<Published, PublishError> {
+        let mut wakers = Wakers::default();
+        let published = self.publish_from(message, None, &mut wakers);
+        self.waking.wake(&mut wakers);
+        published
+    }
+
+    /// Retains and delivers a message; adds who is to be woken. `received`: it came with QoS 2 and this packet id from a durable
+    /// session, which is to be known as long as the message is.
+    pub(crate) fn publish_from(
         &self,
         mut message: Message,
         received: Option<(&Session, u16)>,
+        wakers: &mut Wakers,
     ) -> Result<Published, PublishError> {
         if message.retain {
             message.retained_at = self.recorder.as_ref().map_or(0, |recorder| recorder.wall().now());
@@ -101,7 +111,7 @@ impl Local {
         if message.retain {
             self.retain(&message, &mut recording)?;
         }
-        let matched = self.deliver(&message, &mut recording)?;
+        let (matched, lag) = self.deliver(&message, &mut recording, wakers)?;
         if let Some((session, packet_id)) = received.filter(|(session, _)| session.is_durable())
             && let Some(recording) = recording.begin()
         {
@@ -111,7 +121,7 @@ impl Local {
             QoS::AtMostOnce => 0,
             QoS::AtLeastOnce | QoS::ExactlyOnce => recording.urgent(),
         };
-        Ok(Published { matched, ticket })
+        Ok(Published { matched, ticket, lag })
     }
 
     fn retain(&self, message: &Arc<Message>, recording: &mut LateRecording<'_>) -> Result<(), PublishError> {
@@ -152,25 +162,25 @@ impl Local {
         }
     }
 
-    /// Puts a message into the mailboxes of all it matches; returns how many.
+    /// Puts a message into the mailboxes of all it matches; returns how many, and for whom of them its publisher should wait.
     fn deliver(
         &self,
         message: &Arc<Message>,
         recording: &mut LateRecording<'_>,
-    ) -> Result<usize, PublishError> {
+        wakers: &mut Wakers,
+    ) -> Result<(usize, Option<Arc<Lag>>), PublishError> {
         let mut matches = Matches::within(MEMORY.take());
         self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
         let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
         if message.qos > QoS::AtMostOnce && self.is_stuck() && matches.all.iter().any(must_be_stored) {
             return Err(PublishError::NotStored);
         }
-        let mut count = 0;
-        let mut wakers = Wakers::new();
+        let (mut count, mut lag) = (0, None);
         let mut found = matches.all.drain(..).peekable();
         while let Some(mut first) = found.next() {
             count += 1;
             if first.shared.is_some() {
-                self.deliver_shared(first, message, recording, &mut wakers);
+                lag = self.deliver_shared(first, message, recording, wakers).or(lag);
                 continue;
             }
             let mut identifiers = SubscriptionIdentifiers::from(first.identifier);
@@ -186,25 +196,24 @@ impl Local {
             }
             let delivery = Delivery { subscription_identifiers: identifiers, ..first.delivery(message) };
             // A session that has ended since gets nothing.
-            let _ = self.push(&first.subscriber, delivery, recording, &mut wakers);
+            lag = self.push(&first.subscriber, delivery, recording, wakers).unwrap_or_default().or(lag);
         }
         drop(found);
-        self.waking.wake(wakers);
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
-        Ok(count)
+        Ok((count, lag))
     }
 
-    /// Puts a delivery into a mailbox, and stores it if the session is durable; adds who is to be woken. `Err`: the session has
-    /// ended.
+    /// Puts a delivery into a mailbox, and stores it if the session is durable; adds who is to be woken. Returns whom
+    /// its publisher should wait for. `Err`: the session has ended.
     fn push(
         &self,
         session: &Arc<Session>,
         delivery: Delivery,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
-    ) -> Result<(), Delivery> {
+    ) -> Result<Option<Arc<Lag>>, Delivery> {
         let mut evicted = Evicted::default();
         let pushed = if session.is_durable() && delivery.qos > QoS::AtMostOnce {
             self.push_and_store(session, delivery, recording, &mut evicted, wakers)
@@ -215,10 +224,11 @@ impl Local {
             self.evicted(session, &evicted, recording);
         }
         match pushed {
-            Pushed::Queued(_) | Pushed::Missed => Ok(()),
-            Pushed::Full => {
+            Pushed::Queued { lag, .. } => Ok(lag),
+            Pushed::Missed => Ok(None),
+            Pushed::Full(lag) => {
                 self.dropped.full(1);
-                Ok(())
+                Ok(lag)
             }
             Pushed::Gone(delivery) => Err(delivery),
         }
@@ -233,13 +243,13 @@ impl Local {
         wakers: &mut Wakers,
     ) -> Pushed {
         // Before the mailbox is touched: the order of the rows is that of the queue.
-        let Some(recording) = recording.begin() else { return Pushed::Full };
+        let Some(recording) = recording.begin() else { return Pushed::Full(None) };
         if !recording.has_room(charge(&delivery)) {
-            return Pushed::Full;
+            return Pushed::Full(None);
         }
         let copy = delivery.clone();
         let pushed = session.push(delivery, self.bounds, evicted, wakers);
-        if let Pushed::Queued(stored) = &pushed {
+        if let Pushed::Queued { stored, .. } = &pushed {
             recording.keep(session.id, Delivery { stored: *stored, ..copy });
         }
         pushed
@@ -265,11 +275,15 @@ impl Local {
         message: &Arc<Message>,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
-    ) {
-        if let Err(delivery) = self.push(&chosen.subscriber, chosen.delivery(message), recording, wakers)
-            && !self.pass_on(&delivery, &chosen.subscriber, false, recording)
-        {
-            self.dropped.no_member();
+    ) -> Option<Arc<Lag>> {
+        match self.push(&chosen.subscriber, chosen.delivery(message), recording, wakers) {
+            Ok(lag) => lag,
+            Err(delivery) => {
+                if !self.pass_on(&delivery, &chosen.subscriber, false, recording) {
+                    self.dropped.no_member();
+                }
+                None
+            }
         }
     }
 
@@ -290,10 +304,10 @@ impl Local {
             if online_only && chosen.subscriber.standing() != Standing::Online {
                 return false;
             }
-            let mut wakers = Wakers::new();
+            let mut wakers = Wakers::default();
             let delivery = chosen.delivery(&delivery.message);
             if self.push(&chosen.subscriber, delivery, recording, &mut wakers).is_ok() {
-                self.waking.wake(wakers);
+                self.waking.wake(&mut wakers);
                 return true;
             }
         }
@@ -313,10 +327,10 @@ impl Local {
             recording.forget(session.id, &delivery);
         }
         // It was there when its connection ended, and it cannot have ended since.
-        let mut wakers = Wakers::new();
+        let mut wakers = Wakers::default();
         let again = Delivery { stored: Sequence::default(), ..delivery };
         let _ = self.push(session, again, recording, &mut wakers);
-        self.waking.wake(wakers);
+        self.waking.wake(&mut wakers);
     }
 
     /// Waits until a batch is durable, not while nothing can be written.

@@ -25,6 +25,7 @@ pub(crate) use timers::after;
 pub(crate) use waking::Wakers;
 
 use crate::message::{Message, QoS};
+use crate::session::Lag;
 use crate::session::SessionHandle;
 use crate::session::durable::{NotStored, Ticket};
 use crate::topic::Filter;
@@ -63,6 +64,8 @@ pub struct BackendOptions {
     pub hash_matches_parent: bool,
     /// Whether a session is carried over from MQTT 3.1.1 to 5 and back (AWS: no).
     pub carry_over_versions: bool,
+    /// How long publishers wait for a client that lags behind; zero: not at all.
+    pub publisher_patience: Duration,
     /// How long a new connection waits for the old one to let go of the session.
     pub takeover_patience: Duration,
 }
@@ -84,6 +87,7 @@ impl BackendOptions {
             receive_maximum: limits.receive_maximum,
             hash_matches_parent: !aws,
             carry_over_versions: !aws,
+            publisher_patience: limits.publisher_patience,
             takeover_patience: Duration::from_secs(5),
         }
     }
@@ -123,7 +127,7 @@ impl Backend {
 
     /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
     pub fn publish(&self, message: Message) -> Result<Published, PublishError> {
-        self.local.publish(message, None)
+        self.local.publish(message)
     }
 
     /// Waits until a message of QoS 1 or 2 is stored for those whose sessions are durable, and as a retained one.
@@ -357,7 +361,7 @@ pub enum SubscribeError {
 }
 
 /// A published message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Published {
     /// Sessions that it matched, each group of a shared subscription counted as one; some may have dropped it at their
@@ -365,6 +369,8 @@ pub struct Published {
     pub matched: usize,
     /// The batch that it is stored in; 0: it need not be.
     pub(crate) ticket: Ticket,
+    /// Of one of those sessions, whose client lags behind: to be waited for before more is published.
+    pub(crate) lag: Option<Arc<Lag>>,
 }
 
 /// Why a message was not published. Nothing was delivered or retained.

@@ -1,7 +1,7 @@
 //! A message for many wakes their connections a few at a time. Otherwise the run queue would hold them all, and whoever
 //! wants to do something else, as to deliver another message, would wait behind the last of them.
+use crate::message::SessionId;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,31 @@ use std::task::Waker;
 use tokio::sync::Notify;
 
 /// Connections that have mail and are to be woken.
-pub(crate) type Wakers = SmallVec<[Waker; 4]>;
+#[derive(Default)]
+pub(crate) struct Wakers {
+    all: Vec<Waker>,
+    /// This one need not be.
+    awake: Option<SessionId>,
+}
+
+impl Wakers {
+    /// None yet. The connection of a session is at work and will look for mail when it has done what it does.
+    pub(crate) fn of_others_than(awake: SessionId) -> Self {
+        Self { all: Vec::new(), awake: Some(awake) }
+    }
+
+    pub(crate) fn know_awake(&self, session: SessionId) -> bool {
+        self.awake == Some(session)
+    }
+
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        self.all.extend(waker);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
 
 /// So many are woken at once: enough to keep some processors busy, and few to wait behind.
 const AT_ONCE: usize = 64;
@@ -23,13 +47,19 @@ pub(crate) struct Waking {
 }
 
 impl Waking {
-    /// Wakes the first of them, and has the others woken.
-    pub(crate) fn wake(&self, wakers: Wakers) {
-        let mut wakers = wakers.into_iter();
-        wakers.by_ref().take(AT_ONCE).for_each(Waker::wake);
-        if wakers.len() > 0 {
-            self.later.lock().extend(wakers);
+    /// Wakes the first of them, and has the others woken. None are left.
+    pub(crate) fn wake(&self, wakers: &mut Wakers) {
+        /// Memory that is kept for the next of them.
+        const KEPT: usize = 4;
+        let mut others = wakers.all.drain(..);
+        others.by_ref().take(AT_ONCE).for_each(Waker::wake);
+        if others.len() > 0 {
+            self.later.lock().extend(others.by_ref());
             self.some.notify_one();
+        }
+        drop(others);
+        if wakers.all.capacity() > KEPT {
+            wakers.all = Vec::new();
         }
     }
 
@@ -87,10 +117,13 @@ mod tests {
         let task = tokio::spawn(Arc::clone(&waking).run());
         let count = Arc::new(Count::default());
         let woken = || count.0.load(Ordering::SeqCst);
-        let wakers = |number| (0..number).map(|_| Waker::from(Arc::clone(&count))).collect::<Wakers>();
-        waking.wake(wakers(AT_ONCE));
+        let wakers = |number| {
+            let all = (0..number).map(|_| Waker::from(Arc::clone(&count))).collect();
+            Wakers { all, awake: None }
+        };
+        waking.wake(&mut wakers(AT_ONCE));
         assert_eq!(woken(), AT_ONCE);
-        waking.wake(wakers(3 * AT_ONCE));
+        waking.wake(&mut wakers(3 * AT_ONCE));
         assert_eq!(woken(), 2 * AT_ONCE);
         let mut before = woken();
         while woken() < 4 * AT_ONCE {

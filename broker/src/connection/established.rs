@@ -3,9 +3,10 @@ use super::Shared;
 use super::codec::{Inbound, Outbound, Violation, next_frame};
 use super::ending::Ending;
 use super::held::Held;
-use super::incoming::PacketIds;
 use super::opening::Prepared;
 use super::pace::Pace;
+use super::packet_ids::PacketIds;
+use super::patience::{self, Pause};
 use super::pipe::{ByteStream, Pipe};
 use crate::backend::{ProtocolVersion, SessionEnd};
 use crate::connection::codec::Aliases;
@@ -72,6 +73,10 @@ pub(super) struct Established<S> {
     pub(super) incomplete: Option<Instant>,
     /// What is left of its turn.
     pub(super) turn: usize,
+    /// Messages that came and are not counted yet: all connections share the counter.
+    pub(super) arrived: u64,
+    /// Until when nothing is read, for the sake of a receiver.
+    pub(super) pause: Option<Pause>,
 }
 
 /// When a connection ends because its certificate, or its claim, expires.
@@ -99,6 +104,8 @@ enum Event {
     Answer,
     /// What is held may be said.
     Durable,
+    /// A receiver was waited for.
+    Patience,
     Time,
 }
 
@@ -113,7 +120,7 @@ impl<S: ByteStream> Established<S> {
             enforcement: prepared.enforcement,
             presence: prepared.presence,
             out,
-            packet_ids: PacketIds::new(),
+            packet_ids: PacketIds::default(),
             persistent: prepared.persistent,
             last_topic: "".into(),
             desk: None,
@@ -131,6 +138,8 @@ impl<S: ByteStream> Established<S> {
             heard: Instant::now(),
             incomplete: None,
             turn: TURN,
+            arrived: 0,
+            pause: None,
         }
     }
 
@@ -146,7 +155,10 @@ impl<S: ByteStream> Established<S> {
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ending> {
         self.resend();
         loop {
-            let more_packets = self.take_packets().await?;
+            let more_packets = self.take_packets().await;
+            self.session.wake_receivers();
+            self.shared.figures.messages_received.increment(std::mem::take(&mut self.arrived));
+            let more_packets = more_packets?;
             self.answer();
             self.release();
             let more_mail = self.resend_unsent() || self.take_mail();
@@ -169,6 +181,7 @@ impl<S: ByteStream> Established<S> {
                 Event::Mail(Wake::Mail) | Event::Answer => {}
                 Event::Mail(Wake::Ended(end)) => return Err(Ending::Session(end)),
                 Event::Durable => {}
+                Event::Patience => self.end_pause(),
                 Event::Time => self.check_time()?,
             }
         }
@@ -190,12 +203,14 @@ impl<S: ByteStream> Established<S> {
             Some(pace) => (pace.read_from().is_none(), pace.send_from().is_none()),
             None => (true, true),
         };
+        let reads = reads && self.pause.is_none();
         tokio::select! {
             () = durable => Event::Durable,
             wake = self.session.wait_for_mail(), if sends => Event::Mail(wake),
             end = self.session.wait_for_end(), if !sends => Event::Mail(Wake::Ended(end)),
             read = self.pipe.receive(), if reads => Event::Read(read),
             () = answered(&mut self.desk) => Event::Answer,
+            () = patience::ended(&mut self.pause) => Event::Patience,
             () = self.timer.as_mut() => Event::Time,
         }
     }
@@ -207,7 +222,7 @@ impl<S: ByteStream> Established<S> {
             if self.out.len() >= WRITE_AT || self.turn == 0 {
                 return Ok(true);
             }
-            if !self.may_read() {
+            if self.pause.is_some() || !self.may_read() {
                 return Ok(false);
             }
             let frame = next_frame(self.pipe.received(), self.shared.limits.packet_bytes)
@@ -237,11 +252,13 @@ impl<S: ByteStream> Established<S> {
                     let subscriptions =
                         subscriptions.iter().map(|s| (s.filter.to_owned(), s.options)).collect::<Vec<_>>();
                     self.pipe.consume(length);
+                    self.session.wake_receivers();
                     self.subscribe(packet_id, &subscriptions).await?;
                 }
                 Inbound::Unsubscribe { packet_id, filters } => {
                     let filters: Vec<String> = filters.into_iter().map(str::to_owned).collect();
                     self.pipe.consume(length);
+                    self.session.wake_receivers();
                     self.unsubscribe(packet_id, &filters).await?;
                 }
                 Inbound::Disconnect { with_will, session_expiry } => {
@@ -440,6 +457,7 @@ impl<S: ByteStream> Established<S> {
 
     /// The client is ahead of the store: what it has sent is stored before more is read from it.
     async fn catch_up(&mut self) -> Result<(), Ending> {
+        self.session.wake_receivers();
         while self.session.is_crowded() || self.is_ahead() {
             self.release();
             self.write().await?;
@@ -484,6 +502,9 @@ impl<S: ByteStream> Established<S> {
         let paused = self.pace.as_ref().map(|pace| (pace.read_from(), pace.send_from()));
         let (read_from, send_from) = paused.unwrap_or_default();
         let heard = read_from.unwrap_or_else(|| {
+            if self.pause.is_some() {
+                return Instant::now() + self.patience();
+            }
             let silent = self.heard + self.patience();
             let trickling =
                 self.incomplete.map_or(silent, |since| since + self.shared.limits.packet_deadline);
@@ -498,7 +519,7 @@ impl<S: ByteStream> Established<S> {
         if self.expiry.is_some_and(|expiry| expiry.0 <= now) {
             return Err(Ending::Session(SessionEnd::CertificateExpired));
         }
-        if self.pace.as_ref().is_some_and(|pace| pace.read_from().is_some()) {
+        if self.pause.is_some() || self.pace.as_ref().is_some_and(|pace| pace.read_from().is_some()) {
             return Ok(());
         }
         if self.heard + self.patience() <= now {

@@ -12,7 +12,6 @@ use crate::services::{Api, Request, Reservation};
 use crate::session::Awaited;
 use crate::topic::Filter;
 use bytes::Bytes;
-use mqtt_protocol_core::mqtt::ValueAllocator;
 use mqtt_protocol_core::mqtt::result_code::{
     DisconnectReasonCode, PubackReasonCode, PubcompReasonCode, SubackReasonCode, SubackReturnCode,
     UnsubackReasonCode,
@@ -45,27 +44,6 @@ impl Publish {
     }
 }
 
-/// Packet identifiers towards the client: 1 to 65,535, each once at a time.
-pub(super) struct PacketIds(ValueAllocator<u16>);
-
-impl PacketIds {
-    pub(super) fn new() -> Self {
-        Self(ValueAllocator::new(1, u16::MAX))
-    }
-    /// The window is far smaller than the range, so there is one.
-    pub(super) fn allocate(&mut self) -> Option<u16> {
-        self.0.allocate()
-    }
-    pub(super) fn take(&mut self, packet_id: u16) {
-        self.0.use_value(packet_id);
-    }
-    pub(super) fn free(&mut self, packet_id: u16) {
-        if packet_id != 0 && self.0.is_used(packet_id) {
-            self.0.deallocate(packet_id);
-        }
-    }
-}
-
 /// Why a message is not published, and what follows.
 struct PublishRefused {
     /// For PUBACK and PUBREC of MQTT 5.
@@ -83,7 +61,7 @@ enum Otherwise {
 
 impl<S: ByteStream> Established<S> {
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
-        self.shared.figures.messages_received.increment(1);
+        self.arrived += 1;
         self.check_publish(&publish)?;
         if !self.is_in_time(publish.qos)? {
             return Ok(());
@@ -94,7 +72,7 @@ impl<S: ByteStream> Established<S> {
                 self.confirm(|out| out.pubrec(packet_id, 0));
                 return Ok(());
             }
-            if self.session.exactly_once().count() > usize::from(self.shared.limits.receive_maximum) {
+            if self.session.exactly_once().len() > usize::from(self.shared.limits.receive_maximum) {
                 self.session.abandon_exactly_once(packet_id);
                 let message = "more unacknowledged QoS 2 messages than Receive Maximum allows";
                 let code = DisconnectReasonCode::ReceiveMaximumExceeded;
@@ -184,10 +162,8 @@ impl<S: ByteStream> Established<S> {
         if let Some(expiry) = publish.expiry {
             message = message.expiring_after(expiry.min(self.shared.limits.message_expiry));
         }
-        let result = match message.qos {
-            QoS::ExactlyOnce => self.session.publish_exactly_once(publish.packet_id, message),
-            QoS::AtMostOnce | QoS::AtLeastOnce => self.session.publish(message),
-        };
+        let packet_id = (message.qos == QoS::ExactlyOnce).then_some(publish.packet_id);
+        let result = self.session.publish_unannounced(message, packet_id);
         self.last_topic = publish.topic;
         let identity = self.enforcement.identity();
         let details =
@@ -196,7 +172,7 @@ impl<S: ByteStream> Established<S> {
             self.turn = self.turn.saturating_sub(published.matched);
             identity.succeeded(Event::PublishIn, details);
         }
-        result.map(|_| ()).map_err(|error| {
+        let published = result.map_err(|error| {
             identity.failed(Event::PublishIn, Details { details: Some(&error), ..details });
             match error {
                 PublishError::RetainedFull { .. } => PublishRefused {
@@ -223,7 +199,11 @@ impl<S: ByteStream> Established<S> {
                     },
                 },
             }
-        })
+        })?;
+        if let Some(lag) = published.lag {
+            self.wait_for_receiver(lag);
+        }
+        Ok(())
     }
 
     /// A request of fleet provisioning: taken here, and forwarded to nobody.

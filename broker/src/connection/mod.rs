@@ -9,6 +9,8 @@ mod held;
 mod incoming;
 mod opening;
 mod pace;
+mod packet_ids;
+mod patience;
 mod pipe;
 mod refusal;
 mod will;

@@ -1,15 +1,21 @@
-//! The encrypted stream with one buffer each way: many packets per read, all packets of a wake-up per write.
+//! The encrypted stream with one buffer each way: many packets per read, all packets of a wake-up per write. Who waits has
+//! neither.
 use super::codec::Outbound;
+use crate::tls::TlsStream;
+use crate::websocket::WebSocket;
 use bytes::{Buf, BytesMut};
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-/// An idle connection waits with a buffer of this size; it grows while reads fill it and shrinks again.
+/// Bytes that a stream without a buffer of its own is asked for.
 const READ: usize = 1024;
-/// The buffer of a connection that is busy.
-const BUSY: usize = 64 * 1024;
+/// What is taken at once from a client that goes on sending.
+const MOST_READ: usize = 64 * 1024;
 /// How often a stuck write looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(100);
 /// What a client may go on sending after the last word.
@@ -18,22 +24,46 @@ const MOST_DROPPED: usize = 1024 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What MQTT runs over: TLS, and whatever else carries bytes both ways.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {
+    /// Appends some of what has come; 0 at the end of the stream.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>>
+    where
+        Self: Sized,
+    {
+        buffer.reserve(READ);
+        // One that is not ready has read nothing.
+        pin!(self.read_buf(buffer)).poll(cx)
+    }
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
+impl ByteStream for TlsStream {
+    /// From where it was decrypted: nothing is held for what has not come.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let some = ready!(Pin::new(&mut *self).poll_fill_buf(cx))?;
+        let length = some.len();
+        buffer.extend_from_slice(some);
+        Pin::new(self).consume(length);
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl ByteStream for WebSocket<TlsStream> {}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl ByteStream for tokio::io::DuplexStream {}
 
 pub(super) struct Pipe<S> {
     stream: S,
     buffer: BytesMut,
-    /// What a read may take; grows while reads fill it.
-    appetite: usize,
+    /// What a read has found behind the last bytes.
+    broken: Option<io::Error>,
     /// A client that takes nothing for this long is gone.
     write_deadline: Duration,
 }
 
 impl<S: ByteStream> Pipe<S> {
     pub(super) fn new(stream: S, write_deadline: Duration) -> Self {
-        Self { stream, buffer: BytesMut::new(), appetite: READ, write_deadline }
+        Self { stream, buffer: BytesMut::new(), broken: None, write_deadline }
     }
 
     /// What came and was not consumed.
@@ -47,17 +77,34 @@ impl<S: ByteStream> Pipe<S> {
 
     /// Reads what there is; 0 at the end of the stream. Cancel-safe.
     pub(super) async fn receive(&mut self) -> io::Result<usize> {
-        if self.buffer.is_empty() && self.buffer.capacity() > self.appetite {
-            self.buffer = BytesMut::new();
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
         }
-        self.buffer.reserve(self.appetite);
-        let read = self.stream.read_buf(&mut self.buffer).await?;
-        if read >= self.appetite {
-            self.appetite = (self.appetite * 4).min(BUSY);
-        } else if read < self.appetite / 8 {
-            self.appetite = (self.appetite / 2).max(READ);
+        let mut read = 0;
+        while read < MOST_READ {
+            match self.stream.poll_some(cx, &mut self.buffer) {
+                // The end is found again by the next read.
+                Poll::Ready(Ok(0)) => break,
+                Poll::Ready(Ok(length)) => read += length,
+                Poll::Ready(Err(error)) if read == 0 => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    self.broken = Some(error);
+                    break;
+                }
+                Poll::Pending if read == 0 => {
+                    if self.buffer.is_empty() {
+                        self.buffer = BytesMut::new();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Pending => break,
+            }
         }
-        Ok(read)
+        Poll::Ready(Ok(read))
     }
 
     /// Writes all of `out`. Gives up when the client takes nothing for too long, or when `unwanted` says so;

@@ -5,14 +5,13 @@ use super::durable::{
 use super::{Awaited, Held, InFlight, Kept, RetainedScan, Session};
 use crate::backend::{
     Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
-    SubscribeOptions, Subscribed, Will,
+    SubscribeOptions, Subscribed, Wakers, Will,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::router::{Keyed, Subscription};
 use crate::topic::Filter;
 use jitp_provisioner::certs::CertificateId;
 use jitp_provisioner::sessions::SessionRow;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -39,6 +38,8 @@ pub struct SessionHandle {
     pub(crate) set_aside: usize,
     /// The last batch that has something of this connection that it must wait for.
     pub(crate) recorded: Ticket,
+    /// Connections that what was published is for: woken together.
+    pub(crate) wakers: Wakers,
     /// Let go of already.
     pub(crate) closed: bool,
 }
@@ -53,9 +54,6 @@ pub(crate) struct HeldBy {
     /// Most QoS 1 and 2 messages in flight towards the client.
     pub(crate) window: u16,
 }
-
-/// Memory that is kept when nothing is in flight, in messages.
-const KEPT_CAPACITY: usize = 16;
 
 /// Why [`SessionHandle::wait_for_mail`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +73,9 @@ impl SessionHandle {
     /// Publishes a message of this client; `publisher` is filled in. Returns the number of matches. The client may be told
     /// once [`SessionHandle::unsettled`] allows.
     pub fn publish(&mut self, message: Message) -> Result<Published, PublishError> {
-        self.publish_as(message, None)
+        let published = self.publish_unannounced(message, None);
+        self.wake_receivers();
+        published
     }
 
     /// The same for a message that came with QoS 2 and this packet id, after [`SessionHandle::begin_exactly_once`].
@@ -84,19 +84,35 @@ impl SessionHandle {
         packet_id: u16,
         message: Message,
     ) -> Result<Published, PublishError> {
-        self.publish_as(message, Some(packet_id))
+        let published = self.publish_unannounced(message, Some(packet_id));
+        self.wake_receivers();
+        published
     }
 
-    fn publish_as(
+    /// One of both, without [`Self::wake_receivers`]. `packet_id`: of QoS 2.
+    pub(crate) fn publish_unannounced(
         &mut self,
         mut message: Message,
         packet_id: Option<u16>,
     ) -> Result<Published, PublishError> {
         self.session.sign(&mut message);
         let received = packet_id.map(|packet_id| (&*self.session, packet_id));
-        let published = self.local.publish(message, received)?;
+        let published = self.local.publish_from(message, received, &mut self.wakers)?;
         self.recorded = self.recorded.max(published.ticket);
         Ok(published)
+    }
+
+    /// Wakes the connections that have mail since this was called last. Called before anything that takes time, so that messages
+    /// that came together are taken together, in one write for each receiver.
+    pub(crate) fn wake_receivers(&mut self) {
+        if !self.wakers.is_empty() {
+            self.local.waking.wake(&mut self.wakers);
+        }
+    }
+
+    /// Do others wait for this client, as it lags behind?
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.session.is_waited_for()
     }
 
     /// Something of this connection is not durable yet: the batch that it is in. What the client must know to be safe is not
@@ -409,14 +425,13 @@ impl SessionHandle {
     /// PUBREC came. Returns whether that packet id is in flight with QoS 2; then PUBREL is due, when
     /// [`SessionHandle::unsettled`] allows. A PUBREC with an error code (>= 0x80) is [`SessionHandle::acknowledged`] instead.
     pub fn received(&mut self, packet_id: u16) -> bool {
-        let found = self.kept.in_flight.iter_mut().find(|sent| sent.packet_id() == packet_id);
-        let delivery = match found {
-            Some(InFlight::Publish { delivery, .. }) if delivery.qos < QoS::ExactlyOnce => return false,
-            Some(sent) => match std::mem::replace(sent, InFlight::Release { packet_id }) {
-                InFlight::Publish { delivery, .. } => delivery,
-                InFlight::Release { .. } => return true,
+        let delivery = match self.kept.in_flight.get(packet_id).map(InFlight::awaited) {
+            Some(Awaited::Pubcomp) => return true,
+            Some(Awaited::Pubrec) => match self.kept.in_flight.release(packet_id) {
+                Some(InFlight::Publish { delivery, .. }) => delivery,
+                _ => return true,
             },
-            None => return false,
+            Some(Awaited::Puback) | None => return false,
         };
         if delivery.stored.is_stored() {
             let in_flight = StoredInFlight { place: delivery.stored.place(), released: true };
@@ -430,30 +445,22 @@ impl SessionHandle {
 
     /// Is this what the client has to send next for a message in flight with this packet id? Anything else does not
     /// acknowledge it.
-    pub fn awaits(&self, packet_id: u16, packet: Awaited) -> bool {
-        let sent = self.kept.in_flight.iter().find(|sent| sent.packet_id() == packet_id);
-        sent.is_some_and(|sent| sent.awaited() == packet)
+    pub fn awaits(&mut self, packet_id: u16, packet: Awaited) -> bool {
+        self.kept.in_flight.get(packet_id).is_some_and(|sent| sent.awaited() == packet)
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.
     pub fn acknowledged(&mut self, packet_id: u16) -> bool {
-        let in_flight = &mut self.kept.in_flight;
-        let Some(position) = in_flight.iter().position(|sent| sent.packet_id() == packet_id) else {
-            return false;
-        };
-        let done = in_flight.remove(position);
-        if in_flight.is_empty() && in_flight.capacity() > KEPT_CAPACITY {
-            *in_flight = VecDeque::new();
-        }
+        let Some(done) = self.kept.in_flight.remove(packet_id) else { return false };
         // That it is done is lost with a crash at worst, and then it is sent again.
         let all_stored = self.kept.packet_ids_stored;
         self.record(|session, recording| {
             let exactly_once = match &done {
-                Some(InFlight::Publish { delivery, .. }) => {
+                InFlight::Publish { delivery, .. } => {
                     recording.forget(session.id, delivery);
                     delivery.qos == QoS::ExactlyOnce
                 }
-                _ => true,
+                InFlight::Release { .. } => true,
             };
             if exactly_once || all_stored {
                 recording.delete(SessionRow::InFlight { session: session.id.0.get(), packet_id });
@@ -475,13 +482,13 @@ impl SessionHandle {
 
     /// A QoS 2 PUBLISH was refused: it never was received.
     pub fn abandon_exactly_once(&mut self, packet_id: u16) {
-        self.kept.exactly_once.remove(&packet_id);
+        self.kept.exactly_once.remove(packet_id);
     }
 
     /// PUBREL came. Returns whether the packet id was known. Answer PUBCOMP (0x92 if not known) when
     /// [`SessionHandle::unsettled`] allows: the client may use the packet id again then.
     pub fn end_exactly_once(&mut self, packet_id: u16) -> bool {
-        let known = self.kept.exactly_once.remove(&packet_id);
+        let known = self.kept.exactly_once.remove(packet_id);
         if known {
             self.record_urgent(|session, recording| {
                 recording.delete(SessionRow::Received { session: session.id.0.get(), packet_id });
@@ -491,8 +498,8 @@ impl SessionHandle {
     }
 
     /// Packet ids of QoS 2 messages that came and were not released yet.
-    pub fn exactly_once(&self) -> impl Iterator<Item = u16> {
-        self.kept.exactly_once.iter().copied()
+    pub fn exactly_once(&self) -> impl ExactSizeIterator<Item = u16> {
+        self.kept.exactly_once.iter()
     }
 
     /// Lets go of the session: it ends, or waits for the client's return until it expires.
@@ -504,6 +511,7 @@ impl SessionHandle {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.wake_receivers();
         let (prevent_will, discard) = match self.session.ended() {
             Some(SessionEnd::Administrative { prevent_will, clean_session }) => (prevent_will, clean_session),
             _ => (false, false),

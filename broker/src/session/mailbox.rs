@@ -2,13 +2,16 @@
 //! instructions.
 use super::Session;
 use super::durable::Sequence;
+use super::lag::Lag;
 use super::queue::Queue;
 use super::stored_queue::StoredQueue;
 use crate::backend::{SessionEnd, Wakers};
 use crate::message::{Delivery, QoS};
 use crate::router::Standing;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a mailbox takes; the same for all.
@@ -19,17 +22,24 @@ pub(crate) struct Bounds {
     pub(crate) bytes: u32,
     /// At the bounds the oldest messages go, not the new one.
     pub(crate) drop_oldest: bool,
+    /// How long publishers wait for a client that lags behind; zero: not at all.
+    pub(crate) patience: Duration,
 }
 
 /// What became of a delivery.
 #[derive(Debug)]
 pub(crate) enum Pushed {
-    /// It will be sent. Its place, if it is to be stored.
-    Queued(Sequence),
+    /// It will be sent.
+    Queued {
+        /// Its place, if it is to be stored.
+        stored: Sequence,
+        /// For the publisher to wait for.
+        lag: Option<Arc<Lag>>,
+    },
     /// It was QoS 0 and nobody is there.
     Missed,
-    /// The mailbox is at its bounds.
-    Full,
+    /// The mailbox is at its bounds. For the publisher to wait for before it goes on.
+    Full(Option<Arc<Lag>>),
     /// The session has ended; the delivery comes back.
     Gone(Delivery),
 }
@@ -119,9 +129,12 @@ impl Session {
             Standing::Offline => return Pushed::Missed,
             Standing::Gone => return Pushed::Gone(delivery),
         }
+        let is_owed = mailbox.standing == Standing::Online
+            && delivery.qos > QoS::AtMostOnce
+            && delivery.message.publisher != Some(self.id);
         let bytes = charge(&delivery);
         if !mailbox.has_room(bytes, bounds, evicted) {
-            return Pushed::Full;
+            return Pushed::Full(if is_owed { mailbox.lag(bounds) } else { None });
         }
         let is_full = mailbox.memory_is_full();
         mailbox.bytes += bytes;
@@ -140,10 +153,11 @@ impl Session {
         if !only_stored {
             mailbox.queue.push(delivery);
         }
-        if std::mem::take(&mut mailbox.wants_mail) {
-            wakers.extend(mailbox.waker.take());
+        if std::mem::take(&mut mailbox.wants_mail) && !wakers.know_awake(self.id) {
+            wakers.add(mailbox.waker.take());
         }
-        Pushed::Queued(stored)
+        let lag = if is_owed { mailbox.lag(bounds) } else { None };
+        Pushed::Queued { stored, lag }
     }
 
     /// A place in the store for a delivery that does not wait in the queue; none if the session is not durable.
@@ -175,6 +189,7 @@ impl Session {
             taken += 1;
             mail.push(delivery);
         }
+        mailbox.catch_up();
         mailbox.queue.release_memory();
         expired
     }
@@ -336,6 +351,12 @@ impl Session {
         self.mailbox.lock().end
     }
 
+    /// Do others wait for this client, as it lags behind?
+    pub(super) fn is_waited_for(&self) -> bool {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.queue.lag().and_then(|lag| lag.as_ref()).is_some_and(|lag| !lag.is_over())
+    }
+
     /// The client is back.
     pub(crate) fn go_online(&self) {
         self.mailbox.lock().end = None;
@@ -393,7 +414,9 @@ impl Session {
     }
 
     fn stand(&self, standing: Standing) {
-        self.mailbox.lock().standing = standing;
+        let mut mailbox = self.mailbox.lock();
+        mailbox.standing = standing;
+        mailbox.end_lag();
         self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
@@ -453,6 +476,31 @@ impl Mailbox {
             && evicted.overfull
             && self.messages() < bounds.messages.saturating_add(bounds.messages / 8 + 16)
             && self.bytes.saturating_add(bytes) <= bounds.bytes.saturating_add(bounds.bytes / 8)
+    }
+
+    /// For a publisher to wait for, if more is queued than should be.
+    fn lag(&mut self, bounds: Bounds) -> Option<Arc<Lag>> {
+        let (messages, bytes) = (self.messages(), self.bytes);
+        let lag = self.queue.lag()?;
+        if lag.is_none() {
+            *lag = Lag::of(messages, bytes, bounds).map(Arc::new);
+        }
+        lag.as_ref().filter(|lag| !lag.is_over()).cloned()
+    }
+
+    /// Some of the queue was taken.
+    fn catch_up(&mut self) {
+        let (messages, bytes) = (self.messages(), self.bytes);
+        let lag = self.queue.lag().and_then(|lag| lag.as_ref());
+        if lag.is_some_and(|lag| lag.is_caught_up(messages, bytes)) {
+            self.end_lag();
+        }
+    }
+
+    fn end_lag(&mut self) {
+        if let Some(lag) = self.queue.lag().and_then(Option::take) {
+            lag.end();
+        }
     }
 
     /// Whether more is in memory of a durable session's queue than should be.

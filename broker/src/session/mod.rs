@@ -3,7 +3,9 @@
 pub mod durable;
 mod handle;
 mod in_flight;
+mod lag;
 mod mailbox;
+mod packet_id_set;
 mod queue;
 mod stored;
 mod stored_queue;
@@ -11,7 +13,9 @@ mod stored_queue;
 pub(crate) use handle::HeldBy;
 pub use handle::{SessionHandle, Wake};
 pub use in_flight::{Awaited, InFlight};
+pub(crate) use lag::Lag;
 pub(crate) use mailbox::{Bounds, Evicted, Pushed, charge};
+pub(crate) use packet_id_set::PacketIdSet;
 pub(crate) use stored_queue::StoredQueue;
 
 use crate::backend::SubscribeOptions;
@@ -19,10 +23,11 @@ use crate::message::{Message, SessionId};
 use crate::retained::Scan;
 use crate::router::{Keyed, Standing, Subscriber};
 use crate::topic::Filter;
+use in_flight::AllInFlight;
 use mailbox::Mailbox;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -89,9 +94,9 @@ impl Subscriber for Arc<Session> {
 pub(crate) struct Kept {
     pub(crate) subscriptions: SmallVec<[Held; 1]>,
     /// Towards the client, in the order of sending.
-    pub(crate) in_flight: VecDeque<InFlight>,
+    pub(crate) in_flight: AllInFlight,
     /// From the client: QoS 2 packet ids that are not released yet.
-    pub(crate) exactly_once: BTreeSet<u16>,
+    pub(crate) exactly_once: PacketIdSet,
     /// Retained messages that are still to be sent.
     pub(crate) scans: VecDeque<RetainedScan>,
     /// What is in flight, and what was received, is still where an earlier process has stored it.

@@ -1,7 +1,9 @@
 //! A queue that needs no memory of its own for one delivery: mostly a client has taken one message before the next comes.
+use super::lag::Lag;
 use super::stored_queue::StoredQueue;
 use crate::message::Delivery;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// First in, first out.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ struct Rest {
     deliveries: VecDeque<Delivery>,
     /// Of a durable session.
     stored: Option<StoredQueue>,
+    /// While it is longer than it should be.
+    lag: Option<Arc<Lag>>,
 }
 
 /// Memory of an empty queue that is kept for the next messages, in deliveries.
@@ -26,12 +30,17 @@ const KEPT_CAPACITY: usize = 16;
 impl Queue {
     /// The queue of a durable session.
     pub(super) fn durable(stored: StoredQueue) -> Self {
-        Self { first: None, rest: Some(Box::new(Rest { deliveries: VecDeque::new(), stored: Some(stored) })) }
+        Self { first: None, rest: Some(Box::new(Rest { stored: Some(stored), ..Rest::default() })) }
     }
 
     /// What of a durable session's queue is stored.
     pub(super) fn stored(&mut self) -> Option<&mut StoredQueue> {
         self.rest.as_mut()?.stored.as_mut()
+    }
+
+    /// Where its lag is kept; one of less than two messages has none.
+    pub(super) fn lag(&mut self) -> Option<&mut Option<Arc<Lag>>> {
+        self.rest.as_mut().map(|rest| &mut rest.lag)
     }
 
     pub(super) fn push(&mut self, delivery: Delivery) {
@@ -40,7 +49,8 @@ impl Queue {
                 rest.deliveries.push_back(delivery);
             }
             None if self.first.is_some() => {
-                self.rest = Some(Box::new(Rest { deliveries: VecDeque::from([delivery]), stored: None }));
+                self.rest =
+                    Some(Box::new(Rest { deliveries: VecDeque::from([delivery]), ..Rest::default() }));
             }
             _ => self.first = Some(delivery),
         }

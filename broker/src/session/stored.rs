@@ -91,7 +91,9 @@ impl SessionHandle {
                 matches!(&sent, InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce);
             self.kept.in_flight.push_back(sent);
         }
-        self.kept.exactly_once.extend(received);
+        for packet_id in received {
+            self.kept.exactly_once.insert(packet_id);
+        }
         self.kept.unread = false;
         Ok(())
     }
