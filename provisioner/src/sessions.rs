@@ -168,6 +168,18 @@ impl SessionStore {
 }
 
 impl SessionRow {
+    /// Whose it is; `None`: no session's.
+    pub fn session(&self) -> Option<u64> {
+        match self {
+            Self::Session { session }
+            | Self::Subscription { session, .. }
+            | Self::InFlight { session, .. }
+            | Self::Received { session, .. }
+            | Self::Queued { session, .. } => Some(*session),
+            Self::Message { .. } | Self::Retained { .. } => None,
+        }
+    }
+
     fn place(&self) -> (Table, Key) {
         match self {
             Self::Session { session } => (Table::Sessions, session.to_be_bytes().to_vec()),

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 /// Rows at a time.
 const PAGE: usize = 128;
+/// Chores that are begun together, if there are as many: what is on its way into the store is waited for once for all of them.
+/// When a fleet's sessions expire at once that is one commit instead of as many as there are sessions.
+const TOGETHER: usize = 256;
 /// The pause after the store could not be read.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A queue in which no room could be made is not looked at again so soon.
@@ -47,13 +50,25 @@ impl Chores {
 
 /// Does chores until the backend is gone.
 pub(super) async fn run(local: Weak<Local>, recorder: Arc<Recorder>, mut to_do: UnboundedReceiver<Chore>) {
-    while let Some(chore) = to_do.recv().await {
+    let mut chores = Vec::with_capacity(TOGETHER);
+    while to_do.recv_many(&mut chores, TOGETHER).await > 0 {
+        // What is on its way into the store must be seen.
+        recorder.settled().await;
+        for chore in chores.drain(..) {
+            chore.see_to(&local, &recorder).await;
+        }
+    }
+}
+
+impl Chore {
+    /// Does it, however often that has to be tried. What was recorded before it was asked for is in the store.
+    async fn see_to(self, local: &Weak<Local>, recorder: &Recorder) {
         loop {
-            let done = match &chore {
-                Chore::Reap { session, rest } => reap(&local, &recorder, *session, rest.as_ref()).await,
-                Chore::Trim(session) => trim(&local, &recorder, session).await,
+            let done = match &self {
+                Self::Reap { session, rest } => reap(local, recorder, *session, rest.as_ref()).await,
+                Self::Trim(session) => trim(local, recorder, session).await,
             };
-            let Err(error) = done else { break };
+            let Err(error) = done else { return };
             tracing::error!(%error, "what is stored of a session could not be read; trying again");
             tokio::time::sleep(PAUSE).await;
         }
@@ -66,8 +81,6 @@ async fn reap(
     session: SessionId,
     rest: Option<&(Arc<Session>, u64)>,
 ) -> Result<(), RegistryError> {
-    // What is on its way into the store must be seen.
-    recorder.settled().await;
     let id = session.0.get();
     for rows in [
         SessionRows::Subscriptions(Some(id)),
@@ -142,7 +155,6 @@ pub(crate) async fn message_of(
 
 async fn trim(local: &Weak<Local>, recorder: &Recorder, session: &Arc<Session>) -> Result<(), RegistryError> {
     let Some(local) = local.upgrade() else { return Ok(()) };
-    recorder.settled().await;
     let mut removed = 0;
     if let Some(queued) = session.queued_while_offline() {
         let bounds = local.bounds;

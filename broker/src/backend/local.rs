@@ -1,5 +1,5 @@
 //! The backend within this process: from a published message to the mailboxes of its receivers.
-use super::chores::{self, Chores};
+use super::chores::{Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
 use super::late_wills::{self, LateWills};
@@ -16,6 +16,7 @@ use jitp_provisioner::sessions::SessionRow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 /// All state. Handles and the clones of [`super::Backend`] share it.
@@ -41,9 +42,18 @@ pub(crate) struct Local {
 }
 
 impl Local {
+    /// With nothing in it, and nothing is stored.
+    pub(super) fn start(options: BackendOptions) -> Arc<Self> {
+        Self::begin(options, None, 0).0
+    }
+
     /// With nothing in it. `recorder`: what there will be of durable sessions and retained messages is stored. Numbers of
-    /// sessions begin behind `first`.
-    pub(super) fn start(options: BackendOptions, recorder: Option<Arc<Recorder>>, first: u64) -> Arc<Self> {
+    /// sessions begin behind `first`. Gives the chores as well, for whoever has to see to it that they are done.
+    pub(super) fn begin(
+        options: BackendOptions,
+        recorder: Option<Arc<Recorder>>,
+        first: u64,
+    ) -> (Arc<Self>, UnboundedReceiver<Chore>) {
         let (late_wills, due_wills) = LateWills::new();
         let (chores, to_do) = Chores::new();
         let local = Arc::new(Self {
@@ -73,7 +83,6 @@ impl Local {
         tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));
         if let Some(recorder) = &local.recorder {
             tokio::spawn(Arc::clone(recorder).run());
-            tokio::spawn(chores::run(Arc::downgrade(&local), Arc::clone(recorder), to_do));
         }
         let (timers, weak) = (Arc::clone(&local.timers), Arc::downgrade(&local));
         tokio::spawn(async move {
@@ -84,7 +93,7 @@ impl Local {
                 tokio::task::consume_budget().await;
             }
         });
-        local
+        (local, to_do)
     }
 
     /// Retains and delivers a message, and wakes who gets it.

@@ -103,7 +103,7 @@ impl Backend {
     /// An empty backend that stores nothing. Call within a tokio runtime: one task there minds all expiries, until the last
     /// clone and the last handle are gone.
     pub fn start(options: BackendOptions) -> Self {
-        Self { local: Local::start(options, None, 0) }
+        Self { local: Local::start(options) }
     }
 
     /// A backend whose durable sessions and retained messages are kept in a store: with those that are there. A session is

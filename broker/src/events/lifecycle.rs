@@ -166,6 +166,9 @@ impl Lifecycle {
             return;
         }
         let topic = format!("$aws/events/{kind}/{}", presence.client_id);
+        if !self.backend.has_subscriber(&topic) {
+            return;
+        }
         let event = complete(presence, presence.event(self.clock.now().millis()));
         match serde_json::to_vec(&event) {
             Ok(json) => {

@@ -410,6 +410,8 @@ impl Recording<'_> {
         self.gathered.message_bytes += u64::from(charge);
         if let StoredWhere::Numbered(number) = message {
             self.gathered.refer_to(number);
+            // The clock may have been set back.
+            self.gathered.numbered = self.gathered.numbered.max(number);
         }
     }
 

@@ -1,4 +1,10 @@
 //! What an earlier process left: sessions, their subscriptions and retained messages into memory, queues counted.
+//!
+//! One session after another, in the order of their numbers, in which all that is stored of them lies: it takes memory with what
+//! there will be, and none beside it.
+mod rows_in_order;
+
+use super::chores;
 use super::directory::{Parked, Slot};
 use super::{BackendOptions, Local};
 use crate::message::SessionId;
@@ -11,7 +17,7 @@ use crate::session::{Held, Kept, RetainedScan, Session, StoredQueue};
 use hashbrown::hash_table::Entry;
 use jitp_provisioner::sessions::{SessionRow, SessionRows, SessionStore};
 use jitp_provisioner::{Clock, RegistryError};
-use std::collections::BTreeMap;
+use rows_in_order::RowsInOrder;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,12 +60,111 @@ struct Restoring {
 }
 
 impl Restoring {
+    fn new(row: StoredSession) -> Self {
+        Self {
+            row,
+            kept: Kept::default(),
+            messages: 0,
+            bytes: 0,
+            next: Sequence::FIRST_QUEUED,
+            next_aside: Sequence::FIRST_ASIDE,
+        }
+    }
+
     fn goes_on_behind(&mut self, place: u64) {
         if place >= Sequence::FIRST_QUEUED {
             self.next = self.next.max(place + 1);
         } else {
             self.next_aside = self.next_aside.max(place + 1);
         }
+    }
+}
+
+/// What is stored of sessions beside themselves, as far as it was read.
+struct Belongings<'s> {
+    recorder: &'s Recorder,
+    subscriptions: RowsInOrder<'s>,
+    queued: RowsInOrder<'s>,
+    in_flight: RowsInOrder<'s>,
+    received: RowsInOrder<'s>,
+    /// Sessions that are gone and have left messages.
+    orphans: Vec<u64>,
+}
+
+impl<'s> Belongings<'s> {
+    fn of_all(recorder: &'s Recorder) -> Self {
+        let all = |rows, at_once| RowsInOrder::new(recorder.store(), rows, at_once);
+        Self {
+            recorder,
+            subscriptions: all(SessionRows::Subscriptions(None), PAGE),
+            queued: all(SessionRows::Queued(None), PAGE_OF_MESSAGES),
+            in_flight: all(SessionRows::InFlight(None), PAGE),
+            received: all(SessionRows::Received(None), PAGE),
+            orphans: Vec::new(),
+        }
+    }
+
+    /// Reads what belongs to the session with this number. What belongs to those before it, nobody wants.
+    async fn read(&mut self, number: u64, session: &mut Restoring) -> Result<(), RestoreError> {
+        self.read_up_to(number, Some(session)).await
+    }
+
+    /// Reads the rest, which belongs to nobody. Returns the sessions that are gone and have left messages.
+    async fn read_to_the_end(mut self) -> Result<Vec<u64>, RestoreError> {
+        self.read_up_to(u64::MAX, None).await?;
+        Ok(self.orphans)
+    }
+
+    async fn read_up_to(
+        &mut self,
+        number: u64,
+        mut session: Option<&mut Restoring>,
+    ) -> Result<(), RestoreError> {
+        while let Some((row, value)) = self.subscriptions.next_up_to(number).await? {
+            let SessionRow::Subscription { session: of, filter } = &row else { continue };
+            let Some(session) = session.as_mut().filter(|_| *of == number) else {
+                self.recorder.record().delete(row);
+                continue;
+            };
+            let filter = stored_filter(filter).map_err(|why| unreadable(&row, why))?;
+            let (options, owed) = decode_subscription(&value).map_err(|why| unreadable(&row, why))?;
+            if let Some(owed) = owed {
+                session.kept.scans.push_back(RetainedScan::owed(&filter, options, &owed));
+            }
+            session.kept.subscriptions.push(Held { filter, options });
+        }
+        while let Some((row, value)) = self.queued.next_up_to(number).await? {
+            let SessionRow::Queued { session: of, sequence } = row else { continue };
+            let stored = StoredDelivery::decode(&value).map_err(|why| unreadable(&row, why))?;
+            self.recorder.record().count(stored.charge, stored.message);
+            let Some(session) = session.as_mut().filter(|_| of == number) else {
+                if self.orphans.last() != Some(&of) {
+                    self.orphans.push(of);
+                }
+                continue;
+            };
+            session.messages += 1;
+            session.bytes = session.bytes.saturating_add(stored.charge);
+            session.goes_on_behind(sequence);
+            session.kept.unread = true;
+        }
+        while let Some((row, value)) = self.in_flight.next_up_to(number).await? {
+            // A message that is gone may still be owed its PUBREL: its place is not given again.
+            let in_flight = StoredInFlight::decode(&value).map_err(|why| unreadable(&row, why))?;
+            let Some(session) = session.as_mut().filter(|_| row.session() == Some(number)) else {
+                self.recorder.record().delete(row);
+                continue;
+            };
+            session.goes_on_behind(in_flight.place);
+            session.kept.unread = true;
+        }
+        while let Some((row, _)) = self.received.next_up_to(number).await? {
+            match session.as_mut().filter(|_| row.session() == Some(number)) {
+                Some(session) => session.kept.unread = true,
+                None => self.recorder.record().delete(row),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -70,26 +175,38 @@ impl Local {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, RestoreError> {
         let wall = Wall::new(clock);
-        let mut sessions = read_sessions(&store).await?;
-        let newest = sessions.last_key_value().map_or(0, |(newest, _)| *newest);
         // Above every number that a session or a message can have had: so many are not given within a millisecond.
-        let first = wall.now().saturating_mul(NUMBERS_PER_MILLISECOND).max(newest + 1);
+        let first = wall.now().saturating_mul(NUMBERS_PER_MILLISECOND);
         let bounds = StoreBounds { messages: options.stored_messages, bytes: options.stored_bytes };
         let recorder = Recorder::new(store, wall, bounds, first);
-        read_subscriptions(&recorder, &mut sessions).await?;
-        let orphans = read_queues(&recorder, &mut sessions).await?;
-        read_in_flight(&recorder, &mut sessions).await?;
-        let local = Self::start(options, Some(Arc::clone(&recorder)), first);
-        for orphan in orphans.into_iter().filter_map(NonZeroU64::new) {
-            local.chores.reap(SessionId(orphan), None);
-        }
-        for (number, restoring) in sessions {
-            if let Some(number) = NonZeroU64::new(number) {
-                local.restore_session(&recorder, SessionId(number), restoring);
-            }
-        }
+        let (local, to_do) = Self::begin(options, Some(Arc::clone(&recorder)), first);
+        local.restore_sessions(&recorder).await?;
         local.restore_retained(&recorder).await?;
+        // Not before all that refers to a message has been counted.
+        tokio::spawn(chores::run(Arc::downgrade(&local), recorder, to_do));
         Ok(local)
+    }
+
+    async fn restore_sessions(self: &Arc<Self>, recorder: &Recorder) -> Result<(), RestoreError> {
+        let mut sessions = RowsInOrder::new(recorder.store(), SessionRows::Sessions, PAGE);
+        let mut belongings = Belongings::of_all(recorder);
+        let mut newest = 0;
+        while let Some((row, value)) = sessions.next().await? {
+            let Some(number) = row.session().and_then(NonZeroU64::new) else { continue };
+            let stored = StoredSession::decode(&value).map_err(|why| unreadable(&row, why))?;
+            let mut restoring = Restoring::new(stored);
+            belongings.read(number.get(), &mut restoring).await?;
+            self.restore_session(recorder, SessionId(number), restoring);
+            newest = number.get();
+            // What is recorded of sessions that were connected is as much as they are many.
+            recorder.room().await;
+        }
+        // The clock may have been set back.
+        self.sessions_made.fetch_max(newest, Ordering::Relaxed);
+        for orphan in belongings.read_to_the_end().await?.into_iter().filter_map(NonZeroU64::new) {
+            self.chores.reap(SessionId(orphan), None);
+        }
+        Ok(())
     }
 
     fn restore_session(self: &Arc<Self>, recorder: &Recorder, id: SessionId, restoring: Restoring) {
@@ -102,6 +219,7 @@ impl Local {
         let waits_until = row.waits_until.unwrap_or_else(|| now.saturating_add(expiry_milliseconds));
         // As many as can have been in flight without a trace.
         let uncertain = if killed || row.uncertain { usize::from(self.options.receive_maximum) } else { 0 };
+        let uncertain = uncertain.min(messages);
         let stored = StoredQueue::restored(next, next_aside, messages, uncertain);
         let session = Session::restored(id, Arc::clone(&row.client_id), stored, bytes);
         for held in &kept.subscriptions {
@@ -166,105 +284,9 @@ impl Local {
     }
 }
 
-async fn read_sessions(store: &SessionStore) -> Result<BTreeMap<u64, Restoring>, RestoreError> {
-    let mut sessions = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = store.scan(SessionRows::Sessions, after.as_ref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(sessions) };
-        after = Some(last.clone());
-        for (name, value) in page {
-            let SessionRow::Session { session } = &name else { continue };
-            let row = StoredSession::decode(&value).map_err(|why| unreadable(&name, why))?;
-            let restoring = Restoring {
-                row,
-                kept: Kept { unread: true, ..Kept::default() },
-                messages: 0,
-                bytes: 0,
-                next: Sequence::FIRST_QUEUED,
-                next_aside: Sequence::FIRST_ASIDE,
-            };
-            sessions.insert(*session, restoring);
-        }
-    }
-}
-
-async fn read_subscriptions(
-    recorder: &Recorder,
-    sessions: &mut BTreeMap<u64, Restoring>,
-) -> Result<(), RestoreError> {
-    let mut after = None;
-    loop {
-        let page = recorder.store().scan(SessionRows::Subscriptions(None), after.as_ref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        for (row, value) in page {
-            let SessionRow::Subscription { session, filter } = &row else { continue };
-            let Some(restoring) = sessions.get_mut(session) else {
-                recorder.record().delete(row);
-                continue;
-            };
-            let filter = stored_filter(filter).map_err(|why| unreadable(&row, why))?;
-            let (options, owed) = decode_subscription(&value).map_err(|why| unreadable(&row, why))?;
-            if let Some(owed) = owed {
-                restoring.kept.scans.push_back(RetainedScan::owed(&filter, options, &owed));
-            }
-            restoring.kept.subscriptions.push(Held { filter, options });
-        }
-    }
-}
-
-/// Counts what is queued. Returns the sessions that are gone and have left something.
-async fn read_queues(
-    recorder: &Recorder,
-    sessions: &mut BTreeMap<u64, Restoring>,
-) -> Result<Vec<u64>, RestoreError> {
-    let mut orphans = Vec::new();
-    let mut after = None;
-    loop {
-        let rows = SessionRows::Queued(None);
-        let page = recorder.store().scan(rows, after.as_ref(), PAGE_OF_MESSAGES).await?;
-        let Some((last, _)) = page.last() else { return Ok(orphans) };
-        after = Some(last.clone());
-        for (row, value) in page {
-            let SessionRow::Queued { session, sequence } = row else { continue };
-            let stored = StoredDelivery::decode(&value).map_err(|why| unreadable(&row, why))?;
-            recorder.record().count(stored.charge, stored.message);
-            let Some(restoring) = sessions.get_mut(&session) else {
-                if orphans.last() != Some(&session) {
-                    orphans.push(session);
-                }
-                continue;
-            };
-            restoring.messages += 1;
-            restoring.bytes = restoring.bytes.saturating_add(stored.charge);
-            restoring.goes_on_behind(sequence);
-        }
-        tokio::task::consume_budget().await;
-    }
-}
-
-/// A message that is gone may still be owed its PUBREL: its place is not given again.
-async fn read_in_flight(
-    recorder: &Recorder,
-    sessions: &mut BTreeMap<u64, Restoring>,
-) -> Result<(), RestoreError> {
-    let mut after = None;
-    loop {
-        let page = recorder.store().scan(SessionRows::InFlight(None), after.as_ref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        for (row, value) in page {
-            let SessionRow::InFlight { session, .. } = &row else { continue };
-            let in_flight = StoredInFlight::decode(&value).map_err(|why| unreadable(&row, why))?;
-            match sessions.get_mut(session) {
-                Some(restoring) => restoring.goes_on_behind(in_flight.place),
-                None => recorder.record().delete(row),
-            }
-        }
-    }
-}
-
 fn unreadable(row: &SessionRow, why: Unreadable) -> RestoreError {
     RestoreError::Row { row: Box::new(row.clone()), why }
 }
+
+#[cfg(test)]
+mod tests;
