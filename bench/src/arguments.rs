@@ -44,6 +44,15 @@ pub struct Measure {
     /// Sessions that one message goes to in `fairness`; more than 9000 need more open files than usual (`ulimit -n`)
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(10..=25_000))]
     pub sessions: u32,
+    /// Sizes of the fleets without sockets in `scale`
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub fleets: Vec<u32>,
+    /// Connections of `scale`; how many there can be depends on the limit of open files (`ulimit -Hn`)
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub sockets: u32,
+    /// Retained messages over which a broker starts in `scale`
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub retained: u32,
     /// Registry sizes of `registry` and `archive`
     #[arg(long, value_delimiter = ',', default_value = "1000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: Vec<u32>,
@@ -89,6 +98,8 @@ pub enum Scenario {
     Fairness,
     /// A fleet that connects at once, and the latency of a quiet pair meanwhile
     Storm,
+    /// From a thousand sessions to very many, their break and their return
+    Scale,
     /// Opening a small and a large registry
     Registry,
     /// Archiving them, loading the archive, resetting to it
@@ -110,6 +121,40 @@ pub enum Command {
     /// Writes a registry of things and nothing else
     #[command(hide = true)]
     Things(Things),
+    /// What a session costs among others, without sockets
+    #[command(hide = true)]
+    SessionCost(SessionCost),
+    /// Writes sessions and retained messages as a broker would
+    #[command(hide = true)]
+    Leave(Leave),
+}
+
+/// What `session-cost` measures.
+#[derive(Debug, Args)]
+pub struct SessionCost {
+    /// How many sessions
+    #[arg(long)]
+    pub sessions: u32,
+    /// They are durable, in the registry of this data directory
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What `leave` writes, and where.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// The data directory
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// How many durable sessions
+    #[arg(long)]
+    pub sessions: u32,
+    /// How many retained messages
+    #[arg(long)]
+    pub retained: u32,
+    /// End without closing anything
+    #[arg(long)]
+    pub kill: bool,
 }
 
 /// What `things` writes, and where.

@@ -8,7 +8,16 @@ impl Measure {
         if !self.quick {
             return self;
         }
-        Self { rounds: 1, connections: 100, devices: vec![200], lines: vec![200], ..self }
+        Self {
+            rounds: 1,
+            connections: 100,
+            devices: vec![200],
+            lines: vec![200],
+            fleets: vec![50, 100],
+            sockets: 50,
+            retained: 200,
+            ..self
+        }
     }
 
     /// Length of a round.

@@ -18,6 +18,7 @@ mod process;
 mod registry_fill;
 mod report;
 mod scenarios;
+mod seam;
 mod statistics;
 mod summary;
 mod usage;
@@ -26,6 +27,10 @@ use anyhow::Context;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use std::process::ExitCode;
+
+/// As in jitp: what sessions cost in this process is what they cost there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -45,6 +50,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Ceiling { directory }) => ceiling::serve(&directory).await,
         Some(Command::Fill(fill)) => registry_fill::run(fill).await,
         Some(Command::Things(things)) => registry_fill::things(things).await,
+        Some(Command::SessionCost(asked)) => seam::cost(asked).await,
+        Some(Command::Leave(asked)) => seam::leave(asked).await,
         None => tokio::select! {
             done = scenarios::run(arguments.measure) => done,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),

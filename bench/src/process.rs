@@ -109,6 +109,12 @@ fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {
     Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
+/// How many files this process may have open at the same time.
+pub fn open_files() -> u32 {
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(u32::MAX, |files| u32::try_from(files).unwrap_or(u32::MAX))
+}
+
 /// Lifts the limit of open files to what the system allows; children inherit it.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);

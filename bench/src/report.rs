@@ -260,6 +260,11 @@ impl Report {
 
 /// An empty table; numbers, which all but the first columns are, stand at the right.
 pub fn table(headings: impl Iterator<Item = &'static str>) -> Table {
+    table_of(headings.map(str::to_owned))
+}
+
+/// The same with headings that are made.
+pub fn table_of(headings: impl Iterator<Item = String>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
     table.set_header(headings);

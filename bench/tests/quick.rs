@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "first-connect",
     "warm-connect",
     "throughput",
@@ -13,6 +13,7 @@ const SCENARIOS: [&str; 10] = [
     "persistent",
     "latency",
     "idle-memory",
+    "scale",
     "registry",
     "archive",
 ];

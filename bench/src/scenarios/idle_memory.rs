@@ -56,7 +56,7 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Memory once it no longer changes by more than a percent within half a second; at most for five seconds.
-async fn settled(peer: &Peer) -> anyhow::Result<u64> {
+pub(super) async fn settled(peer: &Peer) -> anyhow::Result<u64> {
     let mut last = resident_bytes(peer.pid())?;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -12,6 +12,7 @@ mod persistent;
 mod provision;
 mod quiet;
 mod registry;
+mod scale;
 mod storm;
 mod throughput;
 mod traffic;
@@ -49,6 +50,7 @@ pub async fn run(options: Measure) -> anyhow::Result<()> {
             Scenario::IdleMemory => idle_memory::run(&lab, &mut report).await?,
             Scenario::Fairness => fairness::run(&lab, &mut report).await?,
             Scenario::Storm => storm::run(&lab, &mut report).await?,
+            Scenario::Scale => scale::run(&lab, &mut report).await?,
             Scenario::Registry => registry::run(&lab, &mut report)?,
             Scenario::Archive => archive::run(&lab, &mut report).await?,
         }
