@@ -59,11 +59,11 @@ impl Retained {
         Ok(expired)
     }
 
-    /// Takes in messages of an earlier process, whatever the limit is now.
+    /// Takes in messages of an earlier process, each of another topic, whatever the limit is now.
     pub(crate) fn restore(&self, messages: impl Iterator<Item = Message>) {
         let mut store = self.store.write();
         for message in messages {
-            store.insert(Topic(Arc::clone(&message.topic)), Arc::new(message));
+            store.add(Topic(Arc::clone(&message.topic)), Arc::new(message));
         }
     }
 
@@ -89,9 +89,12 @@ impl Retained {
         store.messages.into_keys().map(|topic| topic.0)
     }
 
-    /// Whether there is none at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Whether a filter without `$share/<group>/` may match any: known for one without wildcards, and where there is none at
+    /// all.
+    pub(crate) fn may_match(&self, path: &str) -> bool {
+        let store = self.store.read();
+        let exact = !path.contains(['+', '#']);
+        !store.messages.is_empty() && (!exact || store.messages.contains_key(&Topic(path.into())))
     }
 
     /// How many there are.
@@ -135,6 +138,11 @@ impl Retained {
 impl Store {
     fn insert(&mut self, topic: Topic, message: Arc<Message>) {
         self.remove(&topic);
+        self.add(topic, message);
+    }
+
+    /// Of a topic that has none.
+    fn add(&mut self, topic: Topic, message: Arc<Message>) {
         if let Some(at) = message.expires_at {
             self.expiring.insert((at, topic.clone()));
         }

@@ -566,3 +566,32 @@ async fn what_came_after_a_restart_and_is_in_memory_is_not_read_again() {
     let mut session = open(&backend, persistent("a")).await;
     assert_eq!(texts(&take_all(&mut session).await), numbers);
 }
+
+#[tokio::test]
+async fn a_subscription_that_is_there_already_is_not_stored_again() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    backend.publish(retained("other", "p", QoS::AtLeastOnce)).unwrap();
+    drop(session);
+    stop(backend).await;
+
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    let before = recorder(&backend).last();
+    assert!(subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await.existed);
+    assert_eq!((recorder(&backend).last(), session.unsettled()), (before, None));
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    assert!(recorder(&backend).last() > before && session.unsettled().is_some());
+    backend.publish(retained("t", "owed", QoS::ExactlyOnce)).unwrap();
+    assert_eq!(payloads(&take_all(&mut session).await), ["owed"]);
+    // Once more the same, but now there is something to be sent.
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    kill(&backend, [session]).await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    assert_eq!(session.subscriptions().next().unwrap().1.qos, QoS::ExactlyOnce);
+    let mail = take_all(&mut session).await;
+    assert_eq!((payloads(&mail), mail[0].retain), (vec!["owed"], true));
+}

@@ -194,7 +194,8 @@ impl SessionHandle {
         let subscriptions = &mut self.kept.subscriptions;
         let count = subscriptions.len();
         let existing = subscriptions.iter_mut().find(|held| held.filter == *filter);
-        let existed = existing.is_some();
+        let before = existing.as_ref().map(|held| held.options);
+        let existed = before.is_some();
         match existing {
             Some(held) => held.options = options,
             None if count >= limit => return Err(SubscribeError::TooMany { limit }),
@@ -213,9 +214,14 @@ impl SessionHandle {
             RetainHandling::SendIfNew => !existed,
             RetainHandling::DoNotSend => false,
         };
-        if send_retained && !filter.is_shared() && !self.local.retained.is_empty() {
+        let scans = send_retained && !filter.is_shared() && self.local.retained.may_match(filter.path());
+        if scans {
             self.forget_scan(filter);
             self.kept.scans.push_back(RetainedScan::new(filter, options));
+        }
+        if before == Some(options) && !scans {
+            // What is stored already says so. Fleets that come back subscribe to what they have.
+            return Ok(Subscribed { granted: options.qos, existed });
         }
         let owed =
             self.kept.scans.iter().find(|scan| scan.filter == *filter).and_then(|scan| scan.scan.owed());
