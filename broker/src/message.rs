@@ -125,11 +125,21 @@ impl Message {
     }
 }
 
+/// What a publisher says of a payload (OASIS MQTT 5.0 section 3.3.2.3.2). Nothing, and that it is any bytes, mean the same, and
+/// each passes through as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadFormat {
+    /// Any bytes.
+    Bytes = 0,
+    /// UTF-8.
+    Utf8 = 1,
+}
+
 /// The properties of a PUBLISH that pass through unchanged (OASIS MQTT 5.0 section 3.3.2.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishProperties {
-    /// Payload Format Indicator 1: the payload is UTF-8.
-    pub payload_is_utf8: bool,
+    /// Payload Format Indicator.
+    pub payload_format: Option<PayloadFormat>,
     /// Content Type.
     pub content_type: Option<Box<str>>,
     /// Response Topic.
@@ -240,13 +250,11 @@ impl SubscriptionIdentifiers {
         }
     }
 
-    /// Adds one, unless it is there.
+    /// Adds one, once for every subscription that has it (OASIS MQTT 5.0 section 3.3.4).
     pub fn add(&mut self, identifier: NonZeroU32) {
         match self {
             Self::None => *self = Self::One(identifier),
-            Self::One(one) if *one == identifier => {}
             Self::One(one) => *self = Self::Many(Box::new(vec![*one, identifier])),
-            Self::Many(many) if many.contains(&identifier) => {}
             Self::Many(many) => many.push(identifier),
         }
     }
@@ -279,12 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_are_collected_once_each() {
+    fn identifiers_are_collected_once_for_each_subscription() {
         let id = |n| NonZeroU32::new(n).unwrap();
         let mut identifiers = SubscriptionIdentifiers::default();
         for n in [1, 1, 2, 3, 2] {
             identifiers.add(id(n));
         }
-        assert_eq!(identifiers.as_slice(), [id(1), id(2), id(3)]);
+        assert_eq!(identifiers.as_slice(), [id(1), id(1), id(2), id(3), id(2)]);
     }
 }

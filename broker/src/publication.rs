@@ -2,7 +2,7 @@
 //! goes through as well (`spec/mqtt-behaviour.md` sections 2, 5 and 7).
 use crate::backend::PublishError;
 use crate::connection::Shared;
-use crate::message::{Message, PublishProperties, QoS};
+use crate::message::{Message, PayloadFormat, PublishProperties, QoS};
 use crate::services::Reservation;
 use jitp_provisioner::{Publication, PublicationError};
 
@@ -66,7 +66,7 @@ fn properties(publication: &Publication) -> PublishProperties {
     let text = |text: &Option<String>| text.as_deref().map(Box::from);
     let user = publication.user_properties.iter();
     PublishProperties {
-        payload_is_utf8: publication.payload_is_utf8,
+        payload_format: publication.payload_is_utf8.then_some(PayloadFormat::Utf8),
         content_type: text(&publication.content_type),
         response_topic: text(&publication.response_topic),
         correlation_data: publication.correlation_data.clone(),

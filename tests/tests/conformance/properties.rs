@@ -49,6 +49,14 @@ async fn properties_reach_every_subscriber_unaltered_and_user_properties_in_orde
         }
         assert_eq!(old.message().await?.text(), "text");
     }
+    // That a payload is any bytes is passed on as well, and not made up.
+    for properties in [vec![Property::PayloadFormat(0)], Vec::new()] {
+        let message = Publish { properties: properties.clone(), ..Publish::new("carried/x", "", 1) };
+        client.publish(message).await?;
+        for listener in [&mut first, &mut second] {
+            assert_eq!(listener.message().await?.properties, properties);
+        }
+    }
     Ok(())
 }
 

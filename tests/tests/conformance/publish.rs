@@ -222,7 +222,9 @@ async fn subscriptions_that_overlap_are_one_message_with_the_highest_qos() -> an
         let mut listener = house.client(level, "overlap-listener").await?;
         let identifier =
             |id: u32| if level == V5 { vec![Property::SubscriptionIdentifier(id)] } else { Vec::new() };
-        for (filter, options, id) in [("overlap/#", 0, 268_435_455), ("overlap/+/x", 1, 1), (&topic, 0, 7)] {
+        for (filter, options, id) in
+            [("overlap/#", 0, 268_435_455), ("overlap/+/x", 1, 1), (&topic, 0, 7), ("+/+/x", 0, 7)]
+        {
             listener.subscribe_with(&identifier(id), &[(filter, options)]).await?;
         }
         listener.subscribe(&format!("overlap/{level}/#"), 0).await?;
@@ -237,7 +239,7 @@ async fn subscriptions_that_overlap_are_one_message_with_the_highest_qos() -> an
                 .filter_map(|p| if let Property::SubscriptionIdentifier(id) = p { Some(*id) } else { None })
                 .collect();
             ids.sort();
-            assert_eq!(ids, if level == V5 { vec![1, 7, 268_435_455] } else { vec![] });
+            assert_eq!(ids, if level == V5 { vec![1, 7, 7, 268_435_455] } else { vec![] });
         }
         listener.nothing().await?;
     }

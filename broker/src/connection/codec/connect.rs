@@ -236,7 +236,9 @@ fn version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, ConnectRefused> {
         ("MQTT", 4) => Ok(ProtocolVersion::V311),
         ("MQTT", 5) => Ok(ProtocolVersion::V5),
         ("MQIsdp" | "MQTT", _) => {
-            let answer_in = if level > 5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
+            // What comes after 5 is most likely laid out as 5 is, unless it is as 3.1.1 is.
+            let as_v311 = || Connect::parse_rest(ProtocolVersion::V311, *reader).is_ok();
+            let answer_in = if level > 5 && !as_v311() { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
             Err(ConnectRefused {
                 answer: Some((answer_in, ConnackCode::UNSUPPORTED_VERSION)),
                 message: format!(
@@ -352,8 +354,15 @@ mod tests {
     fn version_3_1_is_told_so() {
         let refused = parse(b"\0\x06MQIsdp\x03\x02\0\x3c\0\x01a").unwrap_err();
         assert_eq!(refused.answer, Some((ProtocolVersion::V311, ConnackCode::UNSUPPORTED_VERSION)));
-        let refused = parse(b"\0\x04MQTT\x06\x02\0\x3c\0\x01a").unwrap_err();
-        assert_eq!(refused.answer, Some((ProtocolVersion::V5, ConnackCode::UNSUPPORTED_VERSION)));
+        // A level that nobody knows yet is answered in the layout that it comes in.
+        for (rest, version) in [
+            (&b"\0\x01a"[..], ProtocolVersion::V311),
+            (b"\0\0\x01a", ProtocolVersion::V5),
+            (b"", ProtocolVersion::V5),
+        ] {
+            let refused = parse(&[b"\0\x04MQTT\x06\x02\0\x3c", rest].concat()).unwrap_err();
+            assert_eq!(refused.answer, Some((version, ConnackCode::UNSUPPORTED_VERSION)));
+        }
         assert_eq!(parse(b"\0\x04HTTP\x04\x02\0\x3c\0\x01a").unwrap_err().answer, None);
     }
 

@@ -323,6 +323,7 @@ fn qos(bits: u8) -> Result<QoS, Violation> {
 mod tests {
     use super::super::next_frame;
     use super::*;
+    use crate::message::PayloadFormat;
     use ProtocolVersion::{V5, V311};
     use proptest::prelude::*;
 
@@ -342,7 +343,7 @@ mod tests {
         assert_eq!((p.qos, p.retain, p.expiry), (QoS::AtLeastOnce, true, None));
         let Inbound::Publish(p) = parse(b"\x30\x0d\0\x01t\x07\x01\x01\x02\0\0\0\0hi", V5) else { panic!() };
         assert_eq!((p.payload, p.expiry), (&b"hi"[..], Some(Duration::from_secs(1))));
-        assert!(p.properties.unwrap().payload_is_utf8);
+        assert_eq!(p.properties.unwrap().payload_format, Some(PayloadFormat::Utf8));
     }
 
     #[test]

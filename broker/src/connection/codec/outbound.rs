@@ -248,8 +248,8 @@ impl Outbound {
             self.variable(usize::try_from(identifier.get()).unwrap_or(usize::MAX));
         }
         let Some(properties) = delivery.message.properties.as_deref() else { return };
-        if properties.payload_is_utf8 {
-            self.buffer.extend_from_slice(&[0x01, 1]);
+        if let Some(format) = properties.payload_format {
+            self.buffer.extend_from_slice(&[0x01, format as u8]);
         }
         if let Some(content_type) = &properties.content_type {
             self.buffer.push(0x03);
@@ -353,7 +353,7 @@ fn carried_length(delivery: &Delivery, expiry: Option<u32>) -> usize {
         + delivery.message.properties.as_deref().map_or(0, |properties: &PublishProperties| {
             let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |t| 3 + t.len());
             let user = properties.user_properties.iter().map(|(n, v)| 5 + n.len() + v.len());
-            usize::from(properties.payload_is_utf8) * 2
+            properties.payload_format.map_or(0, |_| 2)
                 + text(&properties.content_type)
                 + text(&properties.response_topic)
                 + properties.correlation_data.as_ref().map_or(0, |d| 3 + d.len())

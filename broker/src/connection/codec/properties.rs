@@ -1,7 +1,7 @@
 //! Property blocks: which properties a packet may carry, each at most once (OASIS MQTT 5.0 section 2.2.2).
 use super::Violation;
 use super::reader::Reader;
-use crate::message::PublishProperties;
+use crate::message::{PayloadFormat, PublishProperties};
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
@@ -76,7 +76,10 @@ impl Carried {
         for property in properties {
             match property {
                 Property::PayloadFormatIndicator(p) => {
-                    carried.properties.payload_is_utf8 = p.val() == 1;
+                    carried.properties.payload_format = Some(match p.val() {
+                        1 => PayloadFormat::Utf8,
+                        _ => PayloadFormat::Bytes,
+                    });
                 }
                 Property::MessageExpiryInterval(p) => {
                     carried.expiry = Some(Duration::from_secs(u64::from(p.val().max(1))));

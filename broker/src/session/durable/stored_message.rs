@@ -1,7 +1,7 @@
 //! A message as it is stored, alone or within a reference to it.
 use super::fields::{Reader, Unreadable, Writer};
 use super::wall::Wall;
-use crate::message::{Message, PublishProperties, QoS, SessionId};
+use crate::message::{Message, PayloadFormat, PublishProperties, QoS, SessionId};
 use bytes::Bytes;
 use std::num::NonZeroU64;
 
@@ -17,6 +17,7 @@ const UTF8: u8 = 1;
 const CONTENT_TYPE: u8 = 1 << 1;
 const RESPONSE_TOPIC: u8 = 1 << 2;
 const CORRELATION_DATA: u8 = 1 << 3;
+const BYTES: u8 = 1 << 4;
 
 /// What [`decode_message`] reads.
 pub(crate) fn encode_message(message: &Message, wall: &Wall) -> Vec<u8> {
@@ -47,7 +48,8 @@ pub(crate) fn encode_message(message: &Message, wall: &Wall) -> Vec<u8> {
     }
     if let Some(properties) = properties {
         row.byte(
-            flag(properties.payload_is_utf8, UTF8)
+            flag(properties.payload_format == Some(PayloadFormat::Utf8), UTF8)
+                | flag(properties.payload_format == Some(PayloadFormat::Bytes), BYTES)
                 | flag(properties.content_type.is_some(), CONTENT_TYPE)
                 | flag(properties.response_topic.is_some(), RESPONSE_TOPIC)
                 | flag(properties.correlation_data.is_some(), CORRELATION_DATA),
@@ -105,8 +107,12 @@ pub(super) fn qos(number: u8) -> Result<QoS, Unreadable> {
 
 fn properties(row: &mut Reader<'_>) -> Result<PublishProperties, Unreadable> {
     let flags = row.byte()?;
-    let mut properties =
-        PublishProperties { payload_is_utf8: flags & UTF8 != 0, ..PublishProperties::default() };
+    let payload_format = match (flags & UTF8 != 0, flags & BYTES != 0) {
+        (true, _) => Some(PayloadFormat::Utf8),
+        (false, true) => Some(PayloadFormat::Bytes),
+        (false, false) => None,
+    };
+    let mut properties = PublishProperties { payload_format, ..PublishProperties::default() };
     if flags & CONTENT_TYPE != 0 {
         properties.content_type = Some(row.text()?.into());
     }
@@ -145,7 +151,7 @@ mod tests {
         message.retained_by = Some("pump é".into());
         message.publisher = Some(SessionId(NonZeroU64::MAX));
         message.properties = Some(Box::new(PublishProperties {
-            payload_is_utf8: true,
+            payload_format: Some(PayloadFormat::Utf8),
             content_type: Some("text".into()),
             response_topic: None,
             correlation_data: Some(Bytes::from_static(b"\0\xff")),
@@ -161,6 +167,19 @@ mod tests {
         assert_eq!(read.properties, message.properties);
         assert_eq!(read.seconds_left(tokio::time::Instant::now()), Some(5));
         assert_eq!(read.queued_bytes(), message.queued_bytes());
+    }
+
+    #[test]
+    fn what_was_said_of_the_payload_is_kept_as_it_was_said() {
+        let wall = wall().0;
+        for payload_format in [None, Some(PayloadFormat::Bytes), Some(PayloadFormat::Utf8)] {
+            let mut message = Message::new("t", "p", QoS::AtLeastOnce);
+            let properties =
+                PublishProperties { payload_format, content_type: Some("c".into()), ..Default::default() };
+            message.properties = Some(Box::new(properties));
+            let read = decode_message(&encode_message(&message, &wall), &wall).unwrap();
+            assert_eq!(read.properties, message.properties);
+        }
     }
 
     proptest! {
