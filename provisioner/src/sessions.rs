@@ -8,7 +8,8 @@
 mod memory;
 
 use crate::error::RegistryError;
-use crate::store::{Direction, Gate, Key, KeyRange, Store, StoreError, Table, Write, unconditional};
+pub use crate::store::SessionWrites;
+use crate::store::{Batch, Direction, Gate, Key, KeyRange, Store, StoreError, Table};
 use memory::Memory;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -78,10 +79,6 @@ pub enum SessionRows {
     Retained,
 }
 
-/// Writes that belong together: for each row its new value, or `None` to delete it. Of two for the same row the later one
-/// counts.
-pub type SessionWrites = [(SessionRow, Option<Vec<u8>>)];
-
 /// The rows of sessions and retained messages. Cheap to clone. Obtained from
 /// [`Provisioner::sessions`](crate::Provisioner::sessions).
 #[derive(Clone)]
@@ -109,14 +106,11 @@ impl SessionStore {
     ///
     /// # Errors
     /// `Unavailable` when the store cannot be written.
-    pub async fn commit(&self, writes: &SessionWrites) -> Result<(), RegistryError> {
-        let writes = writes.iter().map(|(row, value)| {
-            let (table, key) = row.place();
-            Write { table, key, value: value.clone() }
-        });
+    pub async fn commit(&self, writes: &Arc<SessionWrites>) -> Result<(), RegistryError> {
         match &self.0 {
             Kept::InRegistry(gate) => {
-                gate.commit(unconditional(writes.collect(), None)).await?;
+                let batch = Batch { sessions: Some(Arc::clone(writes)), ..Batch::default() };
+                gate.commit(batch).await?;
             }
             Kept::InMemory(memory) => memory.commit(writes),
         }
@@ -164,6 +158,44 @@ impl SessionStore {
             None => Err(damaged(table, &key)),
         });
         Ok(named.collect::<Result<_, StoreError>>()?)
+    }
+}
+
+impl SessionWrites {
+    /// A row as it is now.
+    pub fn put(&mut self, row: &SessionRow, value: &[u8]) {
+        let (table, key) = row.place();
+        self.put_row(table, &key, value);
+    }
+    /// A row is gone.
+    pub fn delete(&mut self, row: &SessionRow) {
+        match row {
+            SessionRow::Queued { session, sequence } => self.unqueue(*session, *sequence),
+            row => {
+                let (table, key) = row.place();
+                self.delete_row(table, &key);
+            }
+        }
+    }
+}
+
+/// Rows, each with its new value, or `None` to delete it.
+impl Extend<(SessionRow, Option<Vec<u8>>)> for SessionWrites {
+    fn extend<T: IntoIterator<Item = (SessionRow, Option<Vec<u8>>)>>(&mut self, rows: T) {
+        for (row, value) in rows {
+            match value {
+                Some(value) => self.put(&row, &value),
+                None => self.delete(&row),
+            }
+        }
+    }
+}
+
+impl FromIterator<(SessionRow, Option<Vec<u8>>)> for SessionWrites {
+    fn from_iter<T: IntoIterator<Item = (SessionRow, Option<Vec<u8>>)>>(rows: T) -> Self {
+        let mut writes = Self::default();
+        writes.extend(rows);
+        writes
     }
 }
 
@@ -286,11 +318,11 @@ mod tests {
 
     async fn committed_rows_are_read(store: &SessionStore) {
         let queued = |session, sequence| SessionRow::Queued { session, sequence };
-        let mut writes: Vec<(SessionRow, Option<Vec<u8>>)> =
-            every_kind().into_iter().map(|row| (row, Some(vec![1]))).collect();
-        writes.extend([300, 2, 70_000].map(|sequence| (queued(7, sequence), Some(vec![2]))));
-        writes.push((queued(8, 1), Some(vec![3])));
-        store.commit(&writes).await.unwrap();
+        let mut writes = SessionWrites::default();
+        every_kind().iter().for_each(|row| writes.put(row, &[1]));
+        writes.queue(&[(7, 300), (7, 2), (7, 70_000)], &[2]);
+        writes.queue(&[(8, 1)], &[3]);
+        store.commit(&Arc::new(writes)).await.unwrap();
         let found = async |after: Option<SessionRow>, limit| {
             let rows = store.scan(SessionRows::Queued(Some(7)), after.as_ref(), limit).await.unwrap();
             rows.into_iter().map(|(row, _)| row).collect::<Vec<_>>()
@@ -298,7 +330,9 @@ mod tests {
         assert_eq!(found(None, 3).await, [queued(7, 2), queued(7, 256), queued(7, 300)]);
         assert_eq!(found(Some(queued(7, 256)), 9).await, [queued(7, 300), queued(7, 70_000)]);
         assert_eq!(store.scan(SessionRows::Queued(None), None, 9).await.unwrap().len(), 5);
-        store.commit(&[(queued(7, 2), None)]).await.unwrap();
+        let mut writes = SessionWrites::default();
+        writes.delete(&queued(7, 2));
+        store.commit(&Arc::new(writes)).await.unwrap();
         assert_eq!(store.read(&queued(7, 2)).await.unwrap(), None);
         assert_eq!(store.read(&SessionRow::Message { number: 9 }).await.unwrap(), Some(vec![1]));
     }

@@ -350,7 +350,7 @@ impl Tx {
         let (expectations, changes) = (self.expectations(), encode_changes(self.now, &self.changes)?);
         let writes =
             self.writes.into_iter().map(|((table, key), value)| Write { table, key, value }).collect();
-        Ok((Batch { expectations, read_since: self.since, writes, changes }, entry))
+        Ok((Batch { expectations, read_since: self.since, writes, changes, ..Batch::default() }, entry))
     }
     /// Commits what no call asked for, and hands on what is known then: what was read, and what was written over it.
     pub(crate) async fn commit_and_remember(self) -> std::result::Result<(Revision, Memory), StoreError> {
@@ -360,7 +360,8 @@ impl Tx {
             key: key.clone(),
             value: value.clone(),
         });
-        let batch = Batch { expectations, read_since: self.since, writes: writes.collect(), changes };
+        let writes = writes.collect();
+        let batch = Batch { expectations, read_since: self.since, writes, changes, ..Batch::default() };
         let revision = self.store.commit(batch).await?;
         let mut memory =
             Memory { since: self.since, rows: self.reads, prefixes: self.prefixes, some: self.some };

@@ -256,10 +256,10 @@ impl Local {
         if !recording.has_room(charge(&delivery)) {
             return Pushed::Full(None);
         }
-        let copy = delivery.clone();
+        recording.about(&delivery);
         let pushed = session.push(delivery, self.bounds, evicted, wakers);
         if let Pushed::Queued { stored, .. } = &pushed {
-            recording.keep(session.id, Delivery { stored: *stored, ..copy });
+            recording.keep(session.id, *stored);
         }
         pushed
     }

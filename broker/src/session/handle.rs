@@ -371,7 +371,8 @@ impl SessionHandle {
                 recording.put(row, encode_subscription(options, owed.as_ref()));
             }
             for delivery in mail.iter().skip(before).filter(|delivery| delivery.stored.is_stored()) {
-                recording.keep(session.id, delivery.clone());
+                recording.about(delivery);
+                recording.keep(session.id, delivery.stored);
             }
         });
     }

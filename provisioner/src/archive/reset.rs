@@ -66,8 +66,9 @@ impl Registry {
     /// Makes the registry what the seed is, in one commit, whatever is under way: access keys, attempts, sessions and retained
     /// messages go too, the audit log stays. Everybody who follows the change log sees [`Change::Reset`].
     ///
-    /// Takes time and memory with what was written since the last reset to this seed, or since [`Self::prepare_reset`]; without
-    /// either of them, or after more than some 500,000 rows, it compares everything. It is meant for tests.
+    /// Takes time and memory with what was written since the last reset to this seed, or since [`Self::prepare_reset`], and with
+    /// what is stored of sessions; without either of them, or after more than some 500,000 rows, it compares everything. It is
+    /// meant for tests.
     pub async fn reset(&self, seed: &Seed) -> Result<(), RegistryError> {
         let mut astray = seed.astray.lock().await;
         // Until the reset has succeeded.
@@ -86,8 +87,9 @@ impl Registry {
                         }
                     }
                 }
-                None => compare(engine, seed, |place| seed.restore(&mut tx, place)).await?,
+                None => compare(Arc::clone(&engine), seed, |place| seed.restore(&mut tx, place)).await?,
             }
+            delete_sessions(&engine, &mut tx).await?;
             tx.record(Change::Reset);
             let batch;
             (batch, *entered) = tx.into_batch()?;
@@ -115,9 +117,22 @@ impl Registry {
     }
 }
 
-/// The tables that a reset is about.
+/// The tables that a reset compares. Those of sessions it empties.
 fn compared() -> Vec<Table> {
-    tables().into_iter().chain(BESIDE).chain(Table::OF_SESSIONS).collect()
+    tables().into_iter().chain(BESIDE).collect()
+}
+
+async fn delete_sessions(store: &Arc<dyn Store>, tx: &mut Tx) -> Result<(), StoreError> {
+    for table in Table::OF_SESSIONS {
+        let mut range = KeyRange::prefix(&[]);
+        loop {
+            let rows = store.scan(table, &range, CHUNK, Direction::Ascending).await?;
+            let Some((last, _)) = rows.last() else { break };
+            range = range.beyond(last.clone(), Direction::Ascending);
+            rows.into_iter().for_each(|(key, _)| tx.delete_row(table, key));
+        }
+    }
+    Ok(())
 }
 
 /// Tells of every row that is not as the seed has it.

@@ -1,40 +1,30 @@
 //! Rows that are kept in memory only.
-use crate::store::{Key, KeyRange, Table, Write};
+use crate::store::Direction;
+use crate::store::{Key, KeyRange, Revision, SessionCommit, SessionLayer, SessionWrites, Table};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::sync::Arc;
 
-/// The tables of sessions, as an ordered map. What is written is there at once.
+/// The tables of sessions. What is written is there at once.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<(Table, Key), Vec<u8>>>);
+pub(super) struct Memory(Mutex<SessionLayer>);
 
 impl Memory {
-    pub(super) fn commit(&self, writes: impl Iterator<Item = Write>) {
-        let mut rows = self.0.lock();
-        for Write { table, key, value } in writes {
-            match value {
-                Some(value) => drop(rows.insert((table, key), value)),
-                None => drop(rows.remove(&(table, key))),
-            }
-        }
+    pub(super) fn commit(&self, writes: &Arc<SessionWrites>) {
+        let commit = SessionCommit { revision: Revision(0), writes: Arc::clone(writes) };
+        self.0.lock().apply(&mut SessionLayer::default(), &Arc::new(commit));
     }
 
     pub(super) fn get(&self, table: Table, key: &Key) -> Option<Vec<u8>> {
-        self.0.lock().get(&(table, key.clone())).cloned()
+        Some(self.0.lock().get(table, key)?.value()?.bytes().to_vec())
     }
 
     pub(super) fn scan(&self, table: Table, range: &KeyRange, limit: usize) -> Vec<(Key, Vec<u8>)> {
         if range.is_empty() {
             return Vec::new();
         }
-        let place = |key: &Key| (table, key.clone());
-        let start = match &range.start {
-            Bound::Unbounded => Bound::Included(place(&Key::new())),
-            bound => bound.as_ref().map(place),
-        };
         let rows = self.0.lock();
-        let of_table = rows.range((start, range.end.as_ref().map(place)));
-        let of_table = of_table.take_while(|((of, _), _)| *of == table);
-        of_table.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect()
+        let rows = rows.range(table, range, Direction::Ascending);
+        let rows = rows.filter_map(|(key, row)| Some((key.to_vec(), row.value()?.bytes().to_vec())));
+        rows.take(limit).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What one commit expects, writes and reports.
-use super::{Key, Revision, Table};
+use super::{Key, Revision, SessionWrites, Table};
+use std::sync::Arc;
 
 /// One commit.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct Batch {
     pub read_since: Revision,
     /// At most one per key.
     pub writes: Vec<Write>,
+    /// What it writes to the tables of sessions, after the others.
+    pub sessions: Option<Arc<SessionWrites>>,
     /// The commit's entry in the change log; `None`: it has none.
     pub changes: Option<Vec<u8>>,
 }
@@ -38,6 +41,7 @@ impl Batch {
     pub(crate) fn weight(&self) -> usize {
         let rows: usize =
             self.writes.iter().map(|w| 32 + w.key.len() + w.value.as_ref().map_or(0, Vec::len)).sum();
-        rows + self.changes.as_ref().map_or(0, |c| 32 + c.len())
+        rows + self.sessions.as_ref().map_or(0, |sessions| sessions.len())
+            + self.changes.as_ref().map_or(0, |c| 32 + c.len())
     }
 }

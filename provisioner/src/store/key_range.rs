@@ -16,6 +16,19 @@ pub(crate) enum Direction {
     Descending,
 }
 
+impl Direction {
+    /// Rows in this order, given in that of their keys.
+    pub(crate) fn of<'a, T>(
+        self,
+        rows: impl DoubleEndedIterator<Item = T> + 'a,
+    ) -> Box<dyn Iterator<Item = T> + 'a> {
+        match self {
+            Self::Ascending => Box::new(rows),
+            Self::Descending => Box::new(rows.rev()),
+        }
+    }
+}
+
 impl KeyRange {
     /// All keys that start with `prefix`; all keys if it is empty.
     pub(crate) fn prefix(prefix: &[u8]) -> Self {

@@ -8,6 +8,8 @@ mod error;
 mod gate;
 mod key_range;
 mod retention;
+mod session_layer;
+mod session_writes;
 pub(crate) mod sled;
 mod table;
 mod touched;
@@ -18,6 +20,8 @@ pub(crate) use error::StoreError;
 pub(crate) use gate::{Gate, Snapshot, unconditional};
 pub(crate) use key_range::{Direction, KeyRange};
 pub(crate) use retention::Retention;
+pub(crate) use session_layer::{LayerRow, SessionCommit, SessionLayer};
+pub use session_writes::SessionWrites;
 pub(crate) use table::Table;
 pub(crate) use touched::Touched;
 

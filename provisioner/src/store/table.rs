@@ -119,7 +119,7 @@ tables! {
 
 impl Table {
     /// What MQTT sessions leave behind, and retained messages. No commit expects anything of these tables: each row has one
-    /// writer, the broker that has the session.
+    /// writer, the broker that has the session. Their order never changes: it is in the redo log.
     pub(crate) const OF_SESSIONS: [Table; 7] = [
         Table::Sessions,
         Table::SessionSubscriptions,
@@ -129,4 +129,29 @@ impl Table {
         Table::SessionMessages,
         Table::RetainedMessages,
     ];
+    /// Is it one of them?
+    pub(crate) const fn is_of_sessions(self) -> bool {
+        matches!(
+            self,
+            Self::Sessions
+                | Self::SessionSubscriptions
+                | Self::SessionInFlight
+                | Self::SessionReceived
+                | Self::SessionQueues
+                | Self::SessionMessages
+                | Self::RetainedMessages
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_of_sessions_are_known_one_by_one_and_together() {
+        for table in Table::ALL {
+            assert_eq!(table.is_of_sessions(), Table::OF_SESSIONS.contains(table), "{table:?}");
+        }
+    }
 }

@@ -46,6 +46,7 @@ impl<'s> RowsInOrder<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn rows_come_page_by_page_and_no_further_than_the_session_that_is_asked_for() {
@@ -53,8 +54,8 @@ mod tests {
         let row = |session, packet_id| SessionRow::InFlight { session, packet_id };
         let all = [row(1, 1), row(1, 2), row(1, 3), row(4, 1), row(9, 7)];
         for at_once in 1..=6 {
-            let writes: Vec<_> = all.iter().map(|row| (row.clone(), Some(vec![1]))).collect();
-            store.commit(&writes).await.unwrap();
+            let writes = all.iter().map(|row| (row.clone(), Some(vec![1])));
+            store.commit(&Arc::new(writes.collect())).await.unwrap();
             let mut rows = RowsInOrder::new(&store, SessionRows::InFlight(None), at_once);
             let mut seen = Vec::new();
             for session in [0, 1, 2, 5, 8, u64::MAX] {

@@ -135,13 +135,14 @@ async fn what_belongs_to_no_session_goes_wherever_it_lies() {
     // A crash between the end of sessions and the end of what they had.
     let sessions = store.scan(SessionRows::Sessions, None, 3).await.unwrap();
     let ended = [&sessions[0].0, &sessions[2].0].map(|row| (row.clone(), None));
-    store.commit(&ended).await.unwrap();
+    store.commit(&Arc::new(ended.into_iter().collect())).await.unwrap();
     let numbers: Vec<u64> = sessions.iter().filter_map(|(row, _)| row.session()).collect();
     for session in [numbers[0], numbers[2]] {
         let rows =
             [SessionRow::InFlight { session, packet_id: 1 }, SessionRow::Received { session, packet_id: 1 }];
         let in_flight = StoredInFlight { place: 1, released: true }.encode();
-        store.commit(&rows.map(|row| (row, Some(in_flight.clone())))).await.unwrap();
+        let rows = rows.into_iter().map(|row| (row, Some(in_flight.clone())));
+        store.commit(&Arc::new(rows.collect())).await.unwrap();
     }
     let backend = start(&store, STARTED).await;
     assert_eq!(backend.counts().offline, 1);

@@ -1,10 +1,10 @@
 //! What is to be stored, gathered in memory and committed in batches.
 //!
 //! One lock guards the batch that is being gathered. It is taken only for what concerns a durable session or a retained
-//! message, and always before the lock of a mailbox, so that the order of the rows is the order of the queue. Rows that are
-//! written and deleted within one batch are never written at all: with a client that is connected that is nearly every
-//! message.
+//! message, and always before the lock of a mailbox, so that the order of the rows is the order of the queue. What concerns
+//! queues, nearly everything, is encoded at once and in its order; of any other row the last value counts.
 use super::rows::{StoredInFlight, StoredWhere, encode_delivery};
+use super::sequence::Sequence;
 use super::stored_message::encode_message;
 use super::wall::Wall;
 use crate::message::{Delivery, Message, SessionId, Stored};
@@ -30,9 +30,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PER_ROW: usize = 96;
 /// A message that is not larger is stored again for every session; a larger one once for all.
 const SMALL: usize = 128;
-
-/// What a batch writes.
-type Rows = Vec<(SessionRow, Option<Vec<u8>>)>;
 
 /// Names a batch: what it holds is durable once that number is.
 pub type Ticket = u64;
@@ -76,8 +73,11 @@ pub(crate) struct Progress {
 /// The batch that is being gathered, and what has to be known about all that is stored.
 struct Gathered {
     ticket: Ticket,
+    /// Rows of queues.
+    queues: SessionWrites,
+    /// Other rows, and about how many bytes they are.
     rows: HashMap<SessionRow, Option<Vec<u8>>>,
-    bytes: usize,
+    row_bytes: usize,
     /// Somebody waits for it.
     urgent: bool,
     /// When the first row came.
@@ -90,11 +90,13 @@ struct Gathered {
     /// Messages for all sessions.
     messages: u64,
     message_bytes: u64,
+    /// Session and place of each that keeps what [`Recording::kept`] is.
+    places: Vec<(u64, u64)>,
 }
 
 /// When the batch is to be committed.
 enum Due {
-    Now(Ticket, HashMap<SessionRow, Option<Vec<u8>>>),
+    Now(Ticket, SessionWrites, HashMap<SessionRow, Option<Vec<u8>>>),
     /// Some time after its first row came; `None`: there is none.
     Later(Option<Instant>),
     /// It is closed, and there is none.
@@ -121,8 +123,9 @@ impl Recorder {
             bounds,
             gathered: Mutex::new(Gathered {
                 ticket: 1,
+                queues: SessionWrites::default(),
                 rows: HashMap::new(),
-                bytes: 0,
+                row_bytes: 0,
                 urgent: false,
                 since: None,
                 closed: false,
@@ -130,6 +133,7 @@ impl Recorder {
                 numbered: first,
                 messages: 0,
                 message_bytes: 0,
+                places: Vec::new(),
             }),
             work: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
@@ -151,7 +155,7 @@ impl Recorder {
 
     /// Begins to record. Nobody else does until the recording is dropped.
     pub(crate) fn record(&self) -> Recording<'_> {
-        Recording { recorder: self, gathered: self.gathered.lock(), deliveries: Vec::new(), recorded: false }
+        Recording { recorder: self, gathered: self.gathered.lock(), kept: None, recorded: false }
     }
 
     /// Is it durable?
@@ -182,7 +186,7 @@ impl Recorder {
     /// The batch of what was recorded last.
     pub(crate) fn last(&self) -> Ticket {
         let gathered = self.gathered.lock();
-        if gathered.rows.is_empty() { gathered.ticket.saturating_sub(1) } else { gathered.ticket }
+        if gathered.is_empty() { gathered.ticket.saturating_sub(1) } else { gathered.ticket }
     }
 
     /// Waits until everything that was recorded so far is durable, however long that takes.
@@ -202,7 +206,7 @@ impl Recorder {
 
     /// Has more been gathered than should be?
     pub(crate) fn is_crowded(&self) -> bool {
-        self.gathered.lock().bytes > CROWDED
+        self.gathered.lock().bytes() > CROWDED
     }
     /// Waits for the end of a crowd, not while nothing can be written.
     pub(crate) async fn room(&self) {
@@ -216,8 +220,8 @@ impl Recorder {
 
     /// Commits until it is closed, and then the rest.
     pub(crate) async fn run(self: Arc<Self>) {
-        while let Some((ticket, rows)) = self.next().await {
-            if !rows.is_empty() && !self.commit(&rows).await {
+        while let Some((ticket, writes)) = self.next().await {
+            if !writes.is_empty() && !self.commit(&writes).await {
                 return;
             }
             self.durable.store(ticket, Ordering::Release);
@@ -227,14 +231,14 @@ impl Recorder {
     }
 
     /// Tries until it succeeds; `false` when nobody wants it any more.
-    async fn commit(&self, rows: &SessionWrites) -> bool {
-        while let Err(error) = self.store.commit(rows).await {
+    async fn commit(&self, writes: &Arc<SessionWrites>) -> bool {
+        while let Err(error) = self.store.commit(writes).await {
             if !self.is_stuck() {
                 tracing::error!(%error, "sessions cannot be stored; what needs that is refused; trying again");
             }
             self.stuck.store(true, Ordering::Relaxed);
             self.progress.send_modify(|progress| progress.stuck = true);
-            if self.gathered.lock().closed {
+            if !self.gathered.lock().goes_on_while_stuck() {
                 return false;
             }
             tokio::time::sleep(PAUSE).await;
@@ -243,11 +247,14 @@ impl Recorder {
     }
 
     /// The next batch; `None`: closed, and nothing is left.
-    async fn next(&self) -> Option<(Ticket, Rows)> {
+    async fn next(&self) -> Option<(Ticket, Arc<SessionWrites>)> {
         loop {
             let work = self.work.notified();
             match self.due() {
-                Due::Now(ticket, rows) => return Some((ticket, rows.into_iter().collect())),
+                Due::Now(ticket, mut writes, rows) => {
+                    writes.extend(rows);
+                    return Some((ticket, Arc::new(writes)));
+                }
                 Due::Never => return None,
                 Due::Later(None) => work.await,
                 Due::Later(Some(since)) => {
@@ -265,8 +272,8 @@ impl Recorder {
         let late = gathered.since.is_some_and(|since| since.elapsed() >= LATER);
         if gathered.urgent
             || late
-            || gathered.bytes > LATER_BYTES
-            || !gathered.rows.is_empty() && gathered.closed
+            || gathered.bytes() > LATER_BYTES
+            || !gathered.is_empty() && gathered.closed
         {
             self.figures.messages.set(gathered.messages as f64);
             self.figures.bytes.set(gathered.message_bytes as f64);
@@ -293,8 +300,22 @@ impl Gathered {
     fn take(&mut self) -> Due {
         let ticket = self.ticket;
         self.ticket += 1;
-        (self.bytes, self.urgent, self.since) = (0, false, None);
-        Due::Now(ticket, std::mem::take(&mut self.rows))
+        (self.row_bytes, self.urgent, self.since) = (0, false, None);
+        Due::Now(ticket, std::mem::take(&mut self.queues), std::mem::take(&mut self.rows))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.rows.is_empty()
+    }
+    fn bytes(&self) -> usize {
+        self.queues.len() + self.row_bytes
+    }
+    /// Is what is gathered still wanted while nothing can be written? Then it must not grow with what comes and goes.
+    fn goes_on_while_stuck(&mut self) -> bool {
+        if self.queues.len() > CROWDED {
+            self.queues = std::mem::take(&mut self.queues).compacted();
+        }
+        !self.closed
     }
 
     fn hurry(&mut self, work: &Notify) {
@@ -304,22 +325,23 @@ impl Gathered {
     }
 
     fn write(&mut self, row: SessionRow, value: Option<Vec<u8>>) {
-        self.bytes += PER_ROW + value.as_ref().map_or(0, Vec::len);
+        self.row_bytes += PER_ROW + value.as_ref().map_or(0, Vec::len);
         if let Some(Some(old)) = self.rows.insert(row, value) {
-            self.bytes = self.bytes.saturating_sub(PER_ROW + old.len());
+            self.row_bytes = self.row_bytes.saturating_sub(PER_ROW + old.len());
         }
     }
 
     /// Deletes a row that was written only once: if that is still in the batch, nothing need be written.
     fn unwrite(&mut self, row: SessionRow) {
         match self.rows.remove(&row) {
-            Some(Some(value)) => self.bytes = self.bytes.saturating_sub(PER_ROW + value.len()),
+            Some(Some(value)) => self.row_bytes = self.row_bytes.saturating_sub(PER_ROW + value.len()),
             _ => self.write(row, None),
         }
     }
 
-    fn refer_to(&mut self, number: u64) {
-        *self.references.entry(number).or_default() += 1;
+    fn refer_to(&mut self, number: u64, rows: usize) {
+        let references = self.references.entry(number).or_default();
+        *references = references.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
     }
     /// With the last reference the message goes.
     fn let_go_of(&mut self, number: u64) {
@@ -336,8 +358,9 @@ impl Gathered {
 pub(crate) struct Recording<'r> {
     recorder: &'r Recorder,
     gathered: MutexGuard<'r, Gathered>,
-    /// To be stored at the end, when it is known how many sessions share a message.
-    deliveries: Vec<(SessionId, Delivery)>,
+    /// What is being kept. It is stored when it is known how many sessions share it: then their places are in
+    /// [`Gathered::places`].
+    kept: Option<Delivery>,
     recorded: bool,
 }
 
@@ -357,22 +380,36 @@ impl Recording<'_> {
     /// A row is gone.
     pub(crate) fn delete(&mut self, row: SessionRow) {
         self.recorded = true;
-        self.gathered.write(row, None);
+        match row {
+            SessionRow::Queued { session, sequence } => self.gathered.queues.unqueue(session, sequence),
+            row => self.gathered.write(row, None),
+        }
     }
 
-    /// A session has a delivery, which has its place already.
-    pub(crate) fn keep(&mut self, session: SessionId, delivery: Delivery) {
+    /// Says what [`keep`](Self::keep) is about from here on.
+    pub(crate) fn about(&mut self, delivery: &Delivery) {
+        match &self.kept {
+            Some(kept) if is_stored_alike(kept, delivery) => {}
+            _ => {
+                self.store_kept(Some(&delivery.message));
+                self.kept = Some(delivery.clone());
+            }
+        }
+    }
+    /// A session has such a delivery, at this place.
+    pub(crate) fn keep(&mut self, session: SessionId, stored: Sequence) {
+        let Some(kept) = &self.kept else { return };
         self.recorded = true;
         self.gathered.messages += 1;
-        self.gathered.message_bytes += u64::from(charge(&delivery));
-        self.deliveries.push((session, delivery));
+        self.gathered.message_bytes += u64::from(charge(kept));
+        self.gathered.places.push((session.0.get(), stored.place()));
     }
     /// A session is through with a delivery.
     pub(crate) fn forget(&mut self, session: SessionId, delivery: &Delivery) {
         if !delivery.stored.is_stored() {
             return;
         }
-        self.store_deliveries();
+        self.store_kept(None);
         let place = delivery.stored.place();
         self.forget_stored(session, place, charge(delivery), delivery.message.stored.get());
     }
@@ -381,7 +418,7 @@ impl Recording<'_> {
         self.recorded = true;
         self.gathered.messages = self.gathered.messages.saturating_sub(1);
         self.gathered.message_bytes = self.gathered.message_bytes.saturating_sub(u64::from(charge));
-        self.gathered.unwrite(SessionRow::Queued { session: session.0.get(), sequence });
+        self.gathered.queues.unqueue(session.0.get(), sequence);
         if let Stored::Numbered(number) = stored {
             self.gathered.let_go_of(number);
         }
@@ -409,7 +446,7 @@ impl Recording<'_> {
         self.gathered.messages += 1;
         self.gathered.message_bytes += u64::from(charge);
         if let StoredWhere::Numbered(number) = message {
-            self.gathered.refer_to(number);
+            self.gathered.refer_to(number, 1);
             // The clock may have been set back.
             self.gathered.numbered = self.gathered.numbered.max(number);
         }
@@ -424,25 +461,26 @@ impl Recording<'_> {
         self.gathered.ticket
     }
 
-    fn store_deliveries(&mut self) {
-        let mut deliveries = std::mem::take(&mut self.deliveries).into_iter().peekable();
-        while let Some((session, delivery)) = deliveries.next() {
-            let several =
-                deliveries.peek().is_some_and(|(_, next)| Arc::ptr_eq(&next.message, &delivery.message));
-            let number = self.number(&delivery.message, several);
-            let sequence = delivery.stored.place();
-            let row = match number {
+    /// Stores what is kept, if it is. `next`: this message is kept next.
+    fn store_kept(&mut self, next: Option<&Arc<Message>>) {
+        let Some(kept) = self.kept.take() else { return };
+        let mut places = std::mem::take(&mut self.gathered.places);
+        if !places.is_empty() {
+            let several = places.len() > 1 || next.is_some_and(|next| Arc::ptr_eq(next, &kept.message));
+            let row = match self.number(&kept.message, several) {
                 Some(number) => {
-                    self.gathered.refer_to(number);
-                    encode_delivery(&delivery, charge(&delivery), StoredWhere::Numbered(number))
+                    self.gathered.refer_to(number, places.len());
+                    encode_delivery(&kept, charge(&kept), StoredWhere::Numbered(number))
                 }
                 None => {
-                    let bytes = encode_message(&delivery.message, self.recorder.wall());
-                    encode_delivery(&delivery, charge(&delivery), StoredWhere::Here(&bytes))
+                    let bytes = encode_message(&kept.message, self.recorder.wall());
+                    encode_delivery(&kept, charge(&kept), StoredWhere::Here(&bytes))
                 }
             };
-            self.gathered.write(SessionRow::Queued { session: session.0.get(), sequence }, Some(row));
+            self.gathered.queues.queue(&places, &row);
         }
+        places.clear();
+        self.gathered.places = places;
     }
 
     /// The number of a message that is stored once for all, or is to be from now on.
@@ -494,11 +532,24 @@ impl<'r> LateRecording<'r> {
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        self.store_deliveries();
+        self.store_kept(None);
         if self.recorded && self.gathered.since.is_none() {
             self.gathered.since = Some(Instant::now());
             // So that it looks at the clock.
             self.recorder.work.notify_one();
         }
     }
+}
+
+/// Are their rows the same?
+fn is_stored_alike(a: &Delivery, b: &Delivery) -> bool {
+    let same_group = match (&a.shared, &b.shared) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    };
+    Arc::ptr_eq(&a.message, &b.message)
+        && (a.qos, a.retain) == (b.qos, b.retain)
+        && a.subscription_identifiers == b.subscription_identifiers
+        && same_group
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// Makes everything so far durable outside of the redo log.
+/// Makes everything so far durable outside of the redo log, except what of sessions is not sealed.
 pub(super) fn checkpoint(rows: &VisibleRows, changes: &ChangeLog) -> Result<(), StoreError> {
+    rows.sessions().write(rows.trees())?;
     rows.trees().flush()?;
     changes.sync()
 }

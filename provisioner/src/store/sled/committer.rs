@@ -26,6 +26,8 @@ pub(super) struct Committer {
     files: Files,
     journal: Journal,
     checkpointer: Checkpointer,
+    /// What the other file of the redo log holds is not safe elsewhere.
+    checkpoint_due: bool,
     queue: Arc<Queue>,
     guard: Arc<DiskGuard>,
     status: Arc<Status>,
@@ -76,6 +78,7 @@ impl Committer {
             files,
             journal,
             checkpointer,
+            checkpoint_due: false,
             queue,
             guard,
             status: Arc::clone(&status),
@@ -164,13 +167,15 @@ impl Committer {
     /// Lets the readers see a durable group and answers those who wait for it.
     fn show(&mut self, group: Group, committed: Committed) -> Result<(), StoreError> {
         let logged = self.files.changes.append(group.changes());
-        self.files.rows.show(group);
-        if logged.is_ok() {
-            self.status.advance(self.position.revision, self.position.latest, self.position.trimmed);
-        }
-        for (reply, revision) in committed {
-            answer(reply, Ok(revision));
-        }
+        let Position { revision, latest, trimmed, .. } = self.position;
+        self.files.rows.show(group, || {
+            if logged.is_ok() {
+                self.status.advance(revision, latest, trimmed);
+            }
+            for (reply, revision) in committed {
+                answer(reply, Ok(revision));
+            }
+        });
         logged
     }
 
@@ -179,11 +184,23 @@ impl Committer {
         self.files.rows.write()?;
         self.files.changes.trim(self.position.trimmed)?;
         if self.journal.is_full() {
+            self.begin_checkpoint();
             self.checkpointer.wait()?;
             self.journal.switch();
-            self.checkpointer.begin();
+            self.files.rows.sessions().age();
+            self.checkpoint_due = true;
+        } else if self.journal.is_half_full() {
+            self.begin_checkpoint();
         }
         Ok(())
+    }
+
+    /// Of what the other file of the redo log holds, unless that has been done.
+    fn begin_checkpoint(&mut self) {
+        if std::mem::take(&mut self.checkpoint_due) {
+            self.files.rows.sessions().seal();
+            self.checkpointer.begin();
+        }
     }
 
     /// Old changes go, by segments.
@@ -237,6 +254,7 @@ impl Files {
                 damaged(trees, "its redo log holds something that this program did not write")
             })?;
             trees.apply(&group)?;
+            self.rows.sessions().add(group.sessions(), || {});
             self.changes.append(group.changes())?;
             redone += 1;
             Ok(())
@@ -256,6 +274,7 @@ impl Files {
     }
     /// Brings everything to safety and empties the redo log.
     fn settle(&self, journal: &mut Journal) -> Result<(), StoreError> {
+        self.rows.sessions().seal_all();
         checkpoint(&self.rows, &self.changes)?;
         journal.clear()
     }

@@ -1,8 +1,11 @@
 //! What a group of commits writes: decided, but not yet in the trees and the change log.
 use super::recent::RecentWrites;
 use super::trees::{Trees, revision_of, stored_value};
-use crate::store::{Batch, Expectation, Key, KeyRange, Revision, StoreError, Table, Write};
+use crate::store::{
+    Batch, Expectation, Key, KeyRange, Revision, SessionCommit, SessionWrites, StoreError, Table, Write,
+};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The rows of a table: key → stored value, or `None`: deleted.
 pub(super) type Rows = BTreeMap<Key, Option<Vec<u8>>>;
@@ -10,8 +13,11 @@ pub(super) type Rows = BTreeMap<Key, Option<Vec<u8>>>;
 /// The writes of a group, the last one to each key, and its entries in the change log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
+    /// None of sessions.
     tables: BTreeMap<Table, Rows>,
     changes: Vec<(Revision, Vec<u8>)>,
+    /// What its commits write to the tables of sessions, in their order.
+    sessions: Vec<Arc<SessionCommit>>,
 }
 
 impl Group {
@@ -47,18 +53,32 @@ impl Group {
     }
     /// Adds a batch's writes, as of a revision.
     pub(super) fn write(&mut self, revision: Revision, batch: Batch) {
+        let mut of_sessions = SessionWrites::default();
         for Write { table, key, value } in batch.writes {
-            self.put(revision, table, key, value.as_deref());
+            match value {
+                Some(value) if table.is_of_sessions() => of_sessions.put_row(table, &key, &value),
+                None if table.is_of_sessions() => of_sessions.delete_row(table, &key),
+                value => self.put(revision, table, key, value.as_deref()),
+            }
+        }
+        if !of_sessions.is_empty() {
+            self.write_sessions(revision, Arc::new(of_sessions));
+        }
+        if let Some(writes) = batch.sessions {
+            self.write_sessions(revision, writes);
         }
         if let Some(changes) = batch.changes {
             self.changes.push((revision, changes));
         }
     }
+    fn write_sessions(&mut self, revision: Revision, writes: Arc<SessionWrites>) {
+        self.sessions.push(Arc::new(SessionCommit { revision, writes }));
+    }
     pub(super) fn put(&mut self, revision: Revision, table: Table, key: Key, value: Option<&[u8]>) {
         let value = value.map(|v| stored_value(revision, v));
         self.tables.entry(table).or_default().insert(key, value);
     }
-    /// All rows, by table and key.
+    /// All rows but those of sessions, by table and key.
     pub(super) fn tables(&self) -> impl Iterator<Item = (Table, &Rows)> {
         self.tables.iter().map(|(table, rows)| (*table, rows))
     }
@@ -70,9 +90,18 @@ impl Group {
     pub(super) fn changes(&self) -> &[(Revision, Vec<u8>)] {
         &self.changes
     }
+    /// What is written to the tables of sessions.
+    pub(super) fn sessions(&self) -> &[Arc<SessionCommit>] {
+        &self.sessions
+    }
+    /// The same, and from then on it has none.
+    pub(super) fn take_sessions(&mut self) -> Vec<Arc<SessionCommit>> {
+        std::mem::take(&mut self.sessions)
+    }
 
-    /// As the redo log holds it: tables (name, rows (key, 0 or 1 and the value)), then changes (revision, bytes). Numbers
-    /// and lengths have 4 bytes, revisions 8, big endian.
+    /// As the redo log holds it: tables (name, rows (key, 0 or 1 and the value)), then changes (revision, bytes), then what
+    /// is written of sessions (revision, bytes), which an older program left out and put among the tables. Numbers and lengths
+    /// have 4 bytes, revisions 8, big endian.
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         put_number(bytes, self.tables.len());
         for (table, rows) in &self.tables {
@@ -91,6 +120,11 @@ impl Group {
             bytes.extend_from_slice(&revision.0.to_be_bytes());
             put_bytes(bytes, changes);
         }
+        put_number(bytes, self.sessions.len());
+        for commit in &self.sessions {
+            bytes.extend_from_slice(&commit.revision.0.to_be_bytes());
+            put_bytes(bytes, commit.writes.bytes());
+        }
     }
     /// Reads what `encode` wrote. `None`: that it is not.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -99,22 +133,50 @@ impl Group {
         for _ in 0..input.number()? {
             let name = input.bytes()?;
             let table = *Table::ALL.iter().find(|table| table.name().as_bytes() == name)?;
-            let rows = group.tables.entry(table).or_default();
             for _ in 0..input.number()? {
-                let key = input.bytes()?.to_vec();
+                let key = input.bytes()?;
                 let value = match input.number()? {
                     0 => None,
-                    1 => Some(input.bytes()?.to_vec()),
+                    1 => Some(input.bytes()?),
                     _ => return None,
                 };
-                rows.insert(key, value);
+                match table.is_of_sessions() {
+                    true => group.write_older_session(table, key, value)?,
+                    false => {
+                        group
+                            .tables
+                            .entry(table)
+                            .or_default()
+                            .insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                    }
+                }
             }
         }
         for _ in 0..input.number()? {
             let revision = Revision(u64::from_be_bytes(*input.take::<8>()?));
             group.changes.push((revision, input.bytes()?.to_vec()));
         }
+        let sessions = if input.0.is_empty() { 0 } else { input.number()? };
+        for _ in 0..sessions {
+            let revision = Revision(u64::from_be_bytes(*input.take::<8>()?));
+            group.write_sessions(revision, Arc::new(SessionWrites::decode(input.bytes()?)?));
+        }
         input.0.is_empty().then_some(group)
+    }
+    /// A row of a session as an older program has stored it, with its revision.
+    fn write_older_session(&mut self, table: Table, key: &[u8], stored: Option<&[u8]>) -> Option<()> {
+        let mut writes = SessionWrites::default();
+        let mut written_at = Revision(0);
+        match stored {
+            Some(stored) => {
+                let (revision, value) = stored.split_first_chunk::<8>()?;
+                written_at = Revision(u64::from_be_bytes(*revision));
+                writes.put_row(table, key, value);
+            }
+            None => writes.delete_row(table, key),
+        }
+        self.write_sessions(written_at, Arc::new(writes));
+        Some(())
     }
 
     fn any(&self, table: Table, prefix: &[u8]) -> bool {
@@ -187,6 +249,7 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SessionLayer;
     use proptest::prelude::*;
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -197,9 +260,10 @@ mod tests {
         #[test]
         fn a_group_is_read_as_it_was_written(
             rows in prop::collection::vec(
-                (prop::sample::select(Table::ALL), bytes(), prop::option::of(bytes()), any::<u64>()),
+                (prop::sample::select(&Table::ALL[..20]), bytes(), prop::option::of(bytes()), any::<u64>()),
                 0..20
             ),
+            sessions in prop::collection::vec((any::<u64>(), bytes()), 0..3),
             changes in prop::collection::vec((any::<u64>().prop_map(Revision), bytes()), 0..5),
             cut in any::<prop::sample::Index>(),
         ) {
@@ -207,9 +271,19 @@ mod tests {
             for (table, key, value, revision) in rows {
                 group.put(Revision(revision), table, key, value.as_deref());
             }
+            for (revision, value) in sessions {
+                let mut writes = SessionWrites::default();
+                writes.queue(&[(1, 2), (3, 4)], &value);
+                group.write_sessions(Revision(revision), Arc::new(writes));
+            }
             let mut encoded = Vec::new();
             group.encode(&mut encoded);
-            prop_assert_eq!(Group::decode(&encoded[..cut.index(encoded.len())]), None);
+            let cut = cut.index(encoded.len());
+            // An older program says nothing of sessions where there is nothing to say.
+            if cut != encoded.len() - 4 {
+                let of_a_part = Group::decode(&encoded[..cut]);
+                prop_assert_ne!(of_a_part.as_ref(), Some(&group));
+            }
             prop_assert_eq!(Group::decode(&encoded), Some(group));
         }
 
@@ -217,5 +291,34 @@ mod tests {
         fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = Group::decode(&bytes);
         }
+    }
+
+    #[test]
+    fn what_an_older_program_wrote_of_sessions_is_read() {
+        let mut encoded = Vec::new();
+        put_number(&mut encoded, 2);
+        put_bytes(&mut encoded, b"session-messages");
+        put_number(&mut encoded, 2);
+        put_bytes(&mut encoded, b"number 1");
+        put_number(&mut encoded, 1);
+        put_bytes(&mut encoded, &stored_value(Revision(7), b"message"));
+        put_bytes(&mut encoded, b"number 2");
+        put_number(&mut encoded, 0);
+        put_bytes(&mut encoded, b"things");
+        put_number(&mut encoded, 1);
+        put_bytes(&mut encoded, b"pump");
+        put_number(&mut encoded, 1);
+        put_bytes(&mut encoded, &stored_value(Revision(7), b"record"));
+        put_number(&mut encoded, 0);
+        let group = Group::decode(&encoded).unwrap();
+        let mut layer = SessionLayer::default();
+        for commit in group.sessions() {
+            layer.apply(&mut SessionLayer::default(), commit);
+        }
+        let read = layer.get(Table::SessionMessages, b"number 1").unwrap().value().unwrap().versioned();
+        assert_eq!((read.revision, read.value), (Revision(7), b"message".to_vec()));
+        assert!(layer.get(Table::SessionMessages, b"number 2").unwrap().value().is_none());
+        assert_eq!(group.rows(Table::Things).unwrap().len(), 1);
+        assert!(group.rows(Table::SessionMessages).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The redo log: a group is durable here, in one write and one sync, before anything else of the registry changes.
 //!
-//! Two files take turns. When one is full, all that it holds is brought to safety in the trees and the change log (a
-//! checkpoint), while the other is written; only then is it written anew from its start. After a crash, what both hold is
+//! Two files take turns. When one is full the other is written, and when that is half full, all that the full one holds is
+//! brought to safety in the trees and the change log (a checkpoint); only then is it written anew from its start. After a crash, what both hold is
 //! applied again, in order: doing it twice changes nothing.
 use super::frame;
 use super::home::private;
@@ -77,6 +77,11 @@ impl Journal {
     }
     pub(super) fn is_full(&self) -> bool {
         self.active.end >= FULL
+    }
+    /// Is it time to bring what the other file holds to safety? Early enough, and as late as can be: most of what sessions
+    /// write is deleted soon.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.active.end >= FULL / 2
     }
     /// Goes on in the other file, from its start. All that is in there must be safe elsewhere.
     pub(super) fn switch(&mut self) {

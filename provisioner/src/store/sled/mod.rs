@@ -2,7 +2,8 @@
 //!
 //! One thread owns all writes (`committer`): a group of commits is made durable in the redo log (`journal`), shown to the
 //! readers (`rows`), answered, and written into the trees. Now and then a `checkpoint` makes the trees durable, so that the
-//! redo log stays short.
+//! redo log stays short. What is of sessions is not written into the trees before that (`unwritten`): most of it is deleted
+//! by then.
 mod change_log;
 mod checkpoint;
 mod committer;
@@ -21,6 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trees;
+mod unwritten;
 
 pub(crate) use disk::{DiskGuard, free_bytes};
 

@@ -52,8 +52,7 @@ impl RecentWrites {
             self.older =
                 std::mem::replace(&mut self.newer, Generation { after: before, ..Generation::default() });
         }
-        // What nobody expects anything of need not be remembered, and there may be a lot of it.
-        for (table, rows) in group.tables().filter(|(table, _)| !Table::OF_SESSIONS.contains(table)) {
+        for (table, rows) in group.tables() {
             let known = self.newer.tables.entry(table).or_default();
             for (key, value) in rows {
                 let revision = value.as_ref().map(|stored| revision_of(table, key, stored)).transpose()?;

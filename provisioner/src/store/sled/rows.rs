@@ -1,7 +1,8 @@
 //! What readers see: the trees, and over them the group that is being written into them. A group is seen as a whole, and
 //! only once it is durable.
-use super::group::{Group, Rows};
+use super::group::Group;
 use super::trees::{Trees, versioned};
+use super::unwritten::UnwrittenRows;
 use crate::store::{Direction, Key, KeyRange, StoreError, Table, Versioned};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -15,7 +16,9 @@ const TRIES: usize = 3;
 /// The rows of all tables.
 pub(super) struct VisibleRows {
     trees: Trees,
-    /// The group that is being written into the trees.
+    /// What sessions have that is not in the trees.
+    sessions: UnwrittenRows,
+    /// The group that is being written into the trees, without what is of sessions.
     group: ArcSwapOption<Group>,
     /// Groups whose writing has begun.
     begun: AtomicU64,
@@ -25,14 +28,29 @@ pub(super) struct VisibleRows {
 
 impl VisibleRows {
     pub(super) fn new(trees: Trees) -> Self {
-        Self { trees, group: ArcSwapOption::empty(), begun: AtomicU64::new(0), writing: Mutex::new(()) }
+        Self {
+            trees,
+            sessions: UnwrittenRows::default(),
+            group: ArcSwapOption::empty(),
+            begun: AtomicU64::new(0),
+            writing: Mutex::new(()),
+        }
+    }
+    pub(super) fn sessions(&self) -> &UnwrittenRows {
+        &self.sessions
     }
     pub(super) fn trees(&self) -> &Trees {
         &self.trees
     }
-    /// From now on the group is seen; the trees follow with [`write`](Self::write), before the next group.
-    pub(super) fn show(&self, group: Group) {
+    /// From now on the group is seen; the trees follow with [`write`](Self::write), before the next group. `seen` is called as
+    /// soon as whoever reads from then on sees it.
+    pub(super) fn show(&self, mut group: Group, seen: impl FnOnce()) {
+        let sessions = group.take_sessions();
         self.group.store(Some(Arc::new(group)));
+        match sessions.as_slice() {
+            [] => seen(),
+            commits => self.sessions.add(commits, seen),
+        }
     }
     /// Writes the group that is shown into the trees. After an error it stays shown.
     pub(super) fn write(&self) -> Result<(), StoreError> {
@@ -44,6 +62,9 @@ impl VisibleRows {
         Ok(())
     }
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        if table.is_of_sessions() {
+            return self.sessions.get(table, key, &self.trees);
+        }
         let group = self.group.load();
         match group.as_ref().and_then(|group| group.rows(table)).and_then(|rows| rows.get(key)) {
             Some(Some(stored)) => versioned(table, key, stored).map(Some),
@@ -58,6 +79,9 @@ impl VisibleRows {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        if table.is_of_sessions() {
+            return self.sessions.scan(table, range, limit, direction, &self.trees);
+        }
         for _ in 0..TRIES {
             let before = self.begun.load(Ordering::SeqCst);
             let found = self.scan_now(table, range, limit, direction)?;
@@ -80,7 +104,12 @@ impl VisibleRows {
         let trees = self.trees.scan(table, range, direction);
         match group.as_ref().and_then(|group| group.rows(table)) {
             Some(rows) if !range.is_empty() => {
-                over(rows, table, range, direction, trees).take(limit).collect()
+                let read = |key: &[u8], stored: &Option<Vec<u8>>| {
+                    stored.as_ref().map(|stored| versioned(table, key, stored)).transpose()
+                };
+                let rows = rows.range((range.start.clone(), range.end.clone()));
+                let rows = direction.of(rows.map(|(key, stored)| (key.as_slice(), stored)));
+                over(rows, read, direction, trees).take(limit).collect()
             }
             _ => trees.take(limit).collect(),
         }
@@ -89,19 +118,14 @@ impl VisibleRows {
 
 type Row = Result<(Key, Versioned), StoreError>;
 
-/// Rows over others in the same order: those win where a key is in both, and the deleted ones are in neither.
-fn over<'a>(
-    rows: &'a Rows,
-    table: Table,
-    range: &KeyRange,
+/// Rows over others in the same order: those win where a key is in both, and the deleted ones, which `read` gives no value of,
+/// are in neither.
+pub(super) fn over<'a, V: 'a>(
+    rows: impl Iterator<Item = (&'a [u8], &'a V)> + 'a,
+    read: impl Fn(&[u8], &V) -> Result<Option<Versioned>, StoreError> + 'a,
     direction: Direction,
     below: impl Iterator<Item = Row> + 'a,
 ) -> impl Iterator<Item = Row> + 'a {
-    let ascending = rows.range((range.start.clone(), range.end.clone()));
-    let rows: Box<dyn Iterator<Item = _> + 'a> = match direction {
-        Direction::Ascending => Box::new(ascending),
-        Direction::Descending => Box::new(ascending.rev()),
-    };
     let (mut rows, mut below) = (rows.peekable(), below.peekable());
     std::iter::from_fn(move || {
         loop {
@@ -109,7 +133,7 @@ fn over<'a>(
                 (None, _) | (_, Some(Err(_))) => return below.next(),
                 (Some(_), None) => Order::Less,
                 (Some((key, _)), Some(Ok((below, _)))) => match direction {
-                    Direction::Ascending => key.as_slice().cmp(below),
+                    Direction::Ascending => (*key).cmp(below),
                     Direction::Descending => below.as_slice().cmp(key),
                 },
             };
@@ -119,8 +143,9 @@ fn over<'a>(
             if order == Order::Equal {
                 below.next();
             }
-            if let Some((key, Some(stored))) = rows.next() {
-                return Some(versioned(table, key, stored).map(|value| (key.clone(), value)));
+            let Some((key, row)) = rows.next() else { continue };
+            if let Some(row) = read(key, row).transpose() {
+                return Some(row.map(|value| (key.to_vec(), value)));
             }
         }
     })
@@ -172,10 +197,10 @@ mod tests {
                 range = range.beyond(from, direction);
             }
             for rows in [&empty, &before] {
-                visible.show(group(rows));
+                visible.show(group(rows), || {});
                 visible.write().unwrap();
             }
-            visible.show(group(&written));
+            visible.show(group(&written), || {});
             let look = || {
                 TABLES.map(|table| {
                     let scanned = visible.scan(table, &range, limit, direction).unwrap();

@@ -3,7 +3,7 @@ use super::group::Group;
 use super::home::Home;
 use super::known_keys::{FOLLOWED, KnownKeys, fingerprint};
 use super::small_tables::SmallTables;
-use crate::store::{Direction, Key, KeyRange, Revision, StoreError, Table, Versioned};
+use crate::store::{Direction, Key, KeyRange, Revision, SessionLayer, StoreError, Table, Versioned};
 use ::sled::{Db, IVec, Mode, Tree};
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ impl Trees {
             Ok((key, revision))
         })
     }
-    /// Writes all of a group. Not durable before a flush; a crash before may leave any part of it.
+    /// Writes all of a group but what is of sessions. Not durable before a flush; a crash before may leave any part of it.
     pub(super) fn apply(&self, group: &Group) -> Result<(), StoreError> {
         for (table, rows) in group.tables() {
             let tree = self.tree(table);
@@ -146,6 +146,18 @@ impl Trees {
                 .map_err(failed)?;
             }
             self.small.apply(table, rows);
+        }
+        Ok(())
+    }
+    /// Writes the rows of a layer, likewise.
+    pub(super) fn write(&self, layer: &SessionLayer) -> Result<(), StoreError> {
+        for (table, key, row) in layer.iter() {
+            let tree = self.tree(table);
+            match row.value() {
+                Some(value) => tree.insert(key, stored_value(value.revision(), value.bytes())),
+                None => tree.remove(key),
+            }
+            .map_err(failed)?;
         }
         Ok(())
     }
