@@ -41,6 +41,10 @@ impl ByteStream for TlsStream {
     fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         let some = ready!(Pin::new(&mut *self).poll_fill_buf(cx))?;
         let length = some.len();
+        if !buffer.is_empty() && buffer.capacity() - buffer.len() < length {
+            // One record after the other: a large packet, or many. Room for all of it at once is not copied again and again.
+            buffer.reserve(MOST_READ);
+        }
         buffer.extend_from_slice(some);
         Pin::new(self).consume(length);
         Poll::Ready(Ok(length))
