@@ -4,7 +4,7 @@ use super::change_log::ChangeLog;
 use super::checkpoint::{Checkpointer, checkpoint};
 use super::disk::DiskGuard;
 use super::group::Group;
-use super::journal::Journal;
+use super::journal::{GROWTH, Journal};
 use super::queue::{Queue, Request};
 use super::recent::RecentWrites;
 use super::rows::VisibleRows;
@@ -113,9 +113,10 @@ impl Committer {
     fn commit(&mut self, requests: Vec<Request>) {
         let weight: usize = requests.iter().map(|r| r.batch.weight()).sum();
         // Pages are rewritten around what is new, so more is written than was given.
-        let room =
-            self.status.failure().map_or(Ok(()), Err).and_then(|()| self.guard.check(4 * weight as u64));
+        let bytes = 4 * weight as u64;
+        let room = self.status.failure().map_or(Ok(()), Err).and_then(|()| self.guard.check(bytes));
         if let Err(why) = room {
+            self.status.lacks(bytes);
             return answer_all(requests.into_iter().map(|r| r.reply), &why);
         }
         let before = self.position.clone();
@@ -125,9 +126,10 @@ impl Committer {
         }
         if let Err(error) = self.journal.append(|entry| group.encode(entry)) {
             self.position = before;
-            let why = self.not_written(&error);
+            let why = self.not_written(&error, bytes);
             return answer_all(committed.into_iter().map(|(reply, _)| reply), &why);
         }
+        self.status.lacks(0);
         let remembered = self.recent.add(&group, before.revision);
         if let Err(error) = remembered.and_then(|()| self.show(group, committed)).and_then(|()| self.write())
         {
@@ -218,12 +220,15 @@ impl Committer {
     }
 
     /// A full disk may have room again; after any other error nobody knows what is on it.
-    fn not_written(&self, error: &io::Error) -> StoreError {
+    fn not_written(&self, error: &io::Error, bytes: u64) -> StoreError {
         let path = self.files.rows.trees().home().path().display();
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Unavailable(format!(
-                "the disk that holds {path} is full ({error}): make room; writing goes on by itself then"
-            )),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                self.status.lacks(bytes.max(GROWTH as u64));
+                StoreError::Unavailable(format!(
+                    "the disk that holds {path} is full ({error}): make room; writing goes on by itself then"
+                ))
+            }
             _ => self.status.fail(format!(
                 "a write to {path} failed ({error}). Nothing more is written, so that nothing is half-written: check \
                  the disk, then restart jitp"

@@ -29,13 +29,8 @@ impl DiskGuard {
     }
     /// May this many bytes be written?
     pub(super) fn check(&self, bytes: u64) -> Result<(), StoreError> {
-        let free = (self.free)(&self.watched).map_err(|e| {
-            StoreError::Unavailable(format!(
-                "the free space of the disk that holds {} cannot be found out: {e}",
-                self.watched.display()
-            ))
-        })?;
-        if free.saturating_sub(bytes) >= self.min_free {
+        let free = self.free()?;
+        if free.checked_sub(bytes).is_some_and(|left| left >= self.min_free) {
             return Ok(());
         }
         Err(StoreError::Unavailable(format!(
@@ -44,6 +39,15 @@ impl DiskGuard {
             self.watched.display(),
             self.min_free
         )))
+    }
+
+    fn free(&self) -> Result<u64, StoreError> {
+        (self.free)(&self.watched).map_err(|e| {
+            StoreError::Unavailable(format!(
+                "the free space of the disk that holds {} cannot be found out: {e}",
+                self.watched.display()
+            ))
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A file is full with so many bytes. Bounds the disk space, and what has to be done again after a crash.
 const FULL: u64 = 8 * 1024 * 1024;
 /// A file grows by so much at once: a sync that has no new length to write down is the quicker one.
-const GROWTH: usize = 256 * 1024;
+pub(super) const GROWTH: usize = 256 * 1024;
 /// Memory that is kept from one entry to the next, in bytes.
 const KEPT: usize = 4 * 1024 * 1024;
 

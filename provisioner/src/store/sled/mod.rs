@@ -91,13 +91,20 @@ impl SledStore {
         let trees = Trees::open(home, options.cache_bytes)?;
         let files = Files { rows: Arc::new(VisibleRows::new(trees)), changes: Arc::new(changes) };
         let queue = Arc::new(Queue::default());
-        let (committer, status) = Committer::new(
+        let committer = Committer::new(
             files.clone(),
             Arc::clone(&queue),
             Arc::clone(&guard),
             options.retention,
             options.clock,
-        )?;
+        );
+        let (committer, status) = match committer {
+            Ok(committer) => committer,
+            Err(error) => {
+                abandon(files.rows);
+                return Err(error);
+            }
+        };
         let (done, committing) = oneshot::channel();
         std::thread::Builder::new()
             .name("registry-committer".into())
@@ -197,7 +204,7 @@ impl Store for SledStore {
         let writable = match self.status.failure() {
             Some(failure) => Err(failure),
             None if self.files.load().is_none() => Err(closed()),
-            None => self.guard.check(0),
+            None => self.guard.check(self.status.lacking()),
         };
         match writable {
             Ok(()) => Health::Ready,
@@ -220,6 +227,10 @@ impl Store for SledStore {
         loop {
             match Arc::try_unwrap(rows) {
                 Ok(rows) => {
+                    if self.status.failure().is_some() {
+                        abandon(rows);
+                        break;
+                    }
                     // Closing the files may take a while, and a panic in it changes nothing that is durable.
                     let _ = tokio::task::spawn_blocking(move || drop(rows)).await;
                     break;
@@ -241,6 +252,15 @@ impl Store for SledStore {
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.queue.close();
+    }
+}
+
+/// Lets go of trees that may not have been written: sled waits, as it is dropped, for what was written to be durable, which then
+/// may be for ever. What they hold is in the redo log.
+fn abandon(rows: impl Send + 'static) {
+    let dropped = std::thread::Builder::new().name("registry-abandoned".into()).spawn(move || drop(rows));
+    if let Err(error) = dropped {
+        tracing::warn!(%error, "the registry's files are closed only with the process");
     }
 }
 

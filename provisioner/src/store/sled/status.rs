@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// How far the committer is, and whether it has failed for good.
+/// How far the committer is, and whether it has failed, for now or for good.
 pub(super) struct Status {
     durable: AtomicU64,
     /// The newest durable revision with changes.
     latest: watch::Sender<Revision>,
     trimmed: AtomicU64,
+    /// Bytes that were not free when something was to be written last; 0: they were.
+    lacking: AtomicU64,
     failure: OnceLock<String>,
 }
 
@@ -20,6 +22,7 @@ impl Status {
             durable: AtomicU64::new(durable.0),
             latest: watch::Sender::new(latest),
             trimmed: AtomicU64::new(trimmed.0),
+            lacking: AtomicU64::new(0),
             failure: OnceLock::new(),
         }
     }
@@ -41,6 +44,14 @@ impl Status {
             *l = (*l).max(latest);
             grown
         });
+    }
+    /// So many bytes have to be free before what was refused can be written; 0: nothing was refused since something was written.
+    pub(super) fn lacking(&self) -> u64 {
+        self.lacking.load(Ordering::Relaxed)
+    }
+    /// There was no room for so many bytes; 0: there is.
+    pub(super) fn lacks(&self, bytes: u64) {
+        self.lacking.store(bytes, Ordering::Relaxed);
     }
     /// Refuses all further writes; the first reason stays.
     pub(super) fn fail(&self, why: String) -> StoreError {

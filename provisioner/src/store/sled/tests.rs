@@ -290,6 +290,13 @@ async fn a_full_disk_refuses_writes_keeps_reading_and_recovers_by_itself() {
     fixture.free.store(u64::MAX, Ordering::SeqCst);
     assert_eq!(store.health(), Health::Ready);
     store.commit(put("a", "2")).await.unwrap();
+    // More than is kept free, and too little for what is to be written.
+    fixture.free.store(KEPT_FREE + 1, Ordering::SeqCst);
+    assert_eq!(store.health(), Health::Ready, "nothing was refused");
+    assert!(store.commit(put("a", "3")).await.is_err());
+    assert!(matches!(store.health(), Health::ReadOnly(_)));
+    fixture.free.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(store.health(), Health::Ready);
 }
 
 #[tokio::test]
@@ -341,6 +348,28 @@ async fn a_commit_survives_a_crash_right_after_it() {
     let recovered = open(crashed.path(), &fixture.free).await.unwrap();
     for i in 0..200 {
         assert_eq!(value(&recovered, &i.to_string()).await.map(|v| v.len()), Some(i));
+    }
+}
+
+#[tokio::test]
+async fn large_values_survive_crashes_before_the_first_checkpoint() {
+    let fixture = Fixture::new();
+    let store = fixture.open().await.unwrap();
+    for i in 0..30 {
+        store.commit(put(&i.to_string(), &"x".repeat(60_000))).await.unwrap();
+    }
+    let mut crashed = TempDir::new().unwrap();
+    copy(fixture.dir.path(), crashed.path());
+    for _ in 0..2 {
+        let recovered = open(crashed.path(), &fixture.free).await.unwrap();
+        for i in 0..30 {
+            assert_eq!(value(&recovered, &i.to_string()).await.map(|v| v.len()), Some(60_000), "{i}");
+        }
+        recovered.commit(put("more", &"x".repeat(600_000))).await.unwrap();
+        let again = TempDir::new().unwrap();
+        copy(crashed.path(), again.path());
+        drop(recovered);
+        crashed = again;
     }
 }
 

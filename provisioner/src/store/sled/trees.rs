@@ -6,6 +6,7 @@ use super::small_tables::SmallTables;
 use crate::store::{Direction, Key, KeyRange, Revision, SessionLayer, StoreError, Table, Versioned};
 use ::sled::{Db, IVec, Mode, Tree};
 use std::fs::File;
+use std::io;
 use std::time::{Duration, Instant};
 
 /// sled lets go of its files a moment after it is dropped. The directory's own lock is held by then, so only sled's
@@ -54,6 +55,9 @@ impl Trees {
                 }
             }
         };
+        if !db.was_recovered() {
+            remove_stray_values(&home).map_err(|e| failed(::sled::Error::Io(e)))?;
+        }
         let trees = Table::ALL
             .iter()
             .map(|table| db.open_tree(table.name()))
@@ -209,6 +213,15 @@ fn number(bytes: &[u8]) -> Result<u64, StoreError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| {
         StoreError::Corrupt("a number in the registry's engine is damaged: restore a backup".into())
     })
+}
+
+/// Large values have files of their own, named by where they are in sled's log. If that has nothing that is stable, as after a
+/// kill before the first checkpoint, sled leaves such files, and fails when it comes to the same place again.
+fn remove_stray_values(home: &Home) -> io::Result<()> {
+    for value in std::fs::read_dir(home.engine().join("blobs"))? {
+        std::fs::remove_file(value?.path())?;
+    }
+    Ok(())
 }
 
 /// A value as it is stored.
