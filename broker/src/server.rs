@@ -40,19 +40,25 @@ pub struct Broker {
 impl Broker {
     /// Binds and serves until [`Broker::shutdown`]. Call within a tokio runtime.
     ///
-    /// Fails when an address cannot be bound, no listener speaks MQTT, or the identity is not a certificate chain with its
-    /// key.
+    /// Fails when an address cannot be bound, no listener speaks MQTT, one speaks HTTPS without [`Config::http`], or the
+    /// identity is not a certificate chain with its key.
     pub async fn start(
         config: Config,
         identity: ServerIdentity,
         provisioner: Provisioner,
     ) -> std::io::Result<Self> {
+        let is_https = |listener: &&Listener| listener.protocol == Protocol::Https;
+        if let (None, Some(listener)) = (&config.http, config.listeners.iter().find(is_https)) {
+            return Err(invalid(format!(
+                "{} ({}) speaks HTTPS, but nobody serves it: give Config.http",
+                listener.address, listener.name
+            )));
+        }
         let bound: Vec<Bound> = config.listeners.iter().map(Listener::bind).collect::<Result<_, _>>()?;
         let listening: Vec<_> = bound.iter().map(|bound| (bound.door.protocol, bound.address)).collect();
         let first = listening.iter().find(|(protocol, _)| *protocol == Protocol::Mqtts);
         let Some(&(_, local_address)) = first else {
-            let message = "no listener speaks MQTT over TLS";
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+            return Err(invalid("no listener speaks MQTT over TLS".to_owned()));
         };
         let (stop_accepting, accepting) = watch::channel(false);
         let shared = Shared::start(config, &identity, provisioner.clone(), accepting.clone()).await?;
@@ -122,6 +128,10 @@ impl Broker {
             }
         }
     }
+}
+
+fn invalid(message: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, message)
 }
 
 impl Drop for Broker {

@@ -8,6 +8,7 @@
 )]
 mod support;
 
+use jitp_broker::Protocol;
 use jitp_provisioner::ReasonCode;
 use jitp_provisioner::certs::{Attribute, KeyKind, LeafRequest};
 use jitp_provisioner::records::CertificateStatus;
@@ -200,4 +201,18 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     }
     out.extend(contents);
     out
+}
+
+#[tokio::test]
+async fn a_broker_does_not_start_with_a_listener_that_nobody_serves() {
+    let world = World::new().await;
+    let https = world.refused(|config| {
+        let mut listener = config.listeners[0].clone();
+        (listener.protocol, listener.name) = (Protocol::Https, "the second".into());
+        config.listeners.push(listener);
+    });
+    let https = https.await.to_string();
+    assert!(https.contains("the second") && https.contains("Config.http"), "{https}");
+    let none = world.refused(|config| config.listeners.clear()).await.to_string();
+    assert!(none.contains("no listener speaks MQTT"), "{none}");
 }

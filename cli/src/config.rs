@@ -573,7 +573,6 @@ mod tests {
             ("[server]\naccount = \"12\"", "12 digits"),
             ("[server]\nregion = \"US East\"", "a-z"),
             ("[broker]\nlisten = 8883", "in test"),
-            ("[broker]\nlisten = \"\"", "nowhere"),
             ("[broker]\nlisten = \"tcp\"", "is no address"),
             (
                 "[[broker.listeners]]\naddress = \"0.0.0.0:1883\"\nkind = \"mqtt\"",

@@ -20,7 +20,7 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpRange>,
 }
 
-/// Devices must be able to connect, and load balancers are trusted only where they are expected.
+/// Load balancers are trusted only where they are expected.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let broker = &config.broker;
     for (number, listener) in broker.listeners.iter().enumerate() {
@@ -30,10 +30,16 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// Devices must be able to connect. To be asked when the command line has been looked at, too.
+pub fn check_reachable(config: &Config) -> anyhow::Result<()> {
+    let broker = &config.broker;
     if broker.listen.is_empty() && !broker.listeners.iter().any(|listener| listener.kind == Protocol::Mqtts) {
         bail!(
-            "devices could connect nowhere with MQTT: broker.listen is empty, and no [[broker.listeners]] is of the kind \
-             \"mqtts\""
+            "devices could connect nowhere with MQTT: broker.listen is empty, no [[broker.listeners]] is of the kind \
+             \"mqtts\", and there is no --mqtt"
         );
     }
     Ok(())
@@ -133,6 +139,9 @@ mod tests {
     fn the_simple_listener_may_be_left_out_where_another_speaks_mqtt() {
         let file = "[broker]\nlisten = \"\"\n[[broker.listeners]]\naddress = \"0.0.0.0:8883\"";
         assert_eq!(listeners(file), ["mqtts=0.0.0.0:8883 (broker.listeners[0])"]);
+        let nowhere = Config::parse("[broker]\nlisten = \"\"", "test").unwrap();
+        let refused = check_reachable(&nowhere).unwrap_err().to_string();
+        assert!(refused.contains("nowhere") && refused.contains("--mqtt"), "{refused}");
     }
 
     #[test]

@@ -215,3 +215,15 @@ fn mqtt_without_tls_is_refused_with_what_is_offered_instead() -> anyhow::Result<
     ensure!(ended.stderr.contains("MQTT without TLS is not offered"), "{}", ended.stderr);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_address_of_the_command_line_takes_the_place_of_one_that_the_file_leaves_out() -> anyhow::Result<()>
+{
+    let leaves_out = "[broker]\nlisten = \"\"\n";
+    // Every broker of these tests is started with --mqtt.
+    let plant = Plant::with(BrokerOptions::config(leaves_out))?;
+    let device = plant.staff.device("by-argument")?;
+    let (_, answer) = Wire::connect(&plant.broker, &device, "by-argument").await?;
+    ensure!(answer.connack_code()? == 0, "{answer:?}");
+    Ok(())
+}

@@ -121,6 +121,13 @@ impl World {
         Self { broker, ..self }
     }
 
+    /// What another broker says that cannot start over the same registry.
+    pub async fn refused(&self, configure: impl FnOnce(&mut Config)) -> std::io::Error {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        try_start(&config, &self.server_ca, &self.provisioner).await.map(drop).unwrap_err()
+    }
+
     pub fn registry(&self) -> &Registry {
         self.provisioner.registry()
     }
@@ -220,12 +227,20 @@ impl World {
 }
 
 async fn start(config: &Config, server_ca: &Authority, provisioner: &Provisioner) -> Broker {
+    try_start(config, server_ca, provisioner).await.unwrap()
+}
+
+async fn try_start(
+    config: &Config,
+    server_ca: &Authority,
+    provisioner: &Provisioner,
+) -> std::io::Result<Broker> {
     let server = server_ca.issue_server(&["localhost".into()], &[], validity()).unwrap();
     let identity = ServerIdentity {
         certificate_chain: server.certificate.to_pem(),
         private_key: server.private_key.expose().to_owned(),
     };
-    Broker::start(config.clone(), identity, provisioner.clone()).await.unwrap()
+    Broker::start(config.clone(), identity, provisioner.clone()).await
 }
 
 pub struct Device {

@@ -3,7 +3,7 @@ use crate::args::{Global, Serve};
 use crate::config::Config;
 use crate::data_dir::{DataDir, server_hosts};
 use crate::exit::{Exit, InvalidInput};
-use crate::{logging, open_files, output};
+use crate::{listeners, logging, open_files, output};
 use anyhow::Context;
 use jitp_api::{AccessKey, AccessKeys, Api, Tls};
 use jitp_broker::{Broker, Protocol};
@@ -53,7 +53,7 @@ fn configuration(args: &Serve) -> anyhow::Result<Config> {
     config.server.account = account.unwrap_or(config.server.account);
     config.server.region = region.unwrap_or(config.server.region);
     config.server.hosts.extend(hosts);
-    config.check().map_err(invalid)?;
+    config.check().and_then(|()| listeners::check_reachable(&config)).map_err(invalid)?;
     Ok(config)
 }
 
