@@ -1,6 +1,6 @@
 //! The control plane as an AWS tool sees it: signed requests over HTTP.
 use crate::Broker;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -50,6 +50,21 @@ impl Broker {
             key_id: value("aws_access_key_id").context("no access key id")?,
             secret: value("aws_secret_access_key").context("no secret")?,
         })
+    }
+
+    /// What `/readyz` says: ready, or read-only for a reason.
+    pub async fn is_ready(&self) -> anyhow::Result<bool> {
+        let reply = self.api()?.open("/readyz").await?;
+        match reply.status {
+            200 => Ok(true),
+            503 => {
+                ensure!(reply.body.pointer("/status") == Some(&"read-only".into()), "{reply:?}");
+                let reason = reply.body.pointer("/reason").and_then(Value::as_str);
+                ensure!(reason.is_some_and(|text| !text.is_empty()), "{reply:?}");
+                Ok(false)
+            }
+            _ => bail!("{reply:?}"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod mqtt;
 mod patience;
 mod plant;
 mod shared;
+mod small_disk;
 mod watcher;
 pub mod wire;
 
@@ -18,5 +19,6 @@ pub use factory::{DeviceFiles, Factory, now};
 pub use patience::{PATIENCE, eventually};
 pub use plant::{OPEN_TEMPLATE, POLICY, Plant, TEMPLATE, edited};
 pub use shared::Shared;
+pub use small_disk::SmallDisk;
 pub use watcher::{Message, Watcher};
 pub use wire::{Frame, Wire};

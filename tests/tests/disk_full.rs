@@ -2,72 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by what it lacks gives null")]
 
 use anyhow::{Context, ensure};
-use jitp_tests::{Broker, BrokerOptions, Plant, Wire, eventually};
+use jitp_tests::{BrokerOptions, Plant, SmallDisk, Wire, eventually};
 use serde_json::json;
-use std::io::Write;
-use std::path::Path;
-use std::process::Command;
-
-const MEGABYTE: usize = 1 << 20;
-
-/// A file system of its own, in memory; unmounted when dropped.
-struct SmallDisk {
-    directory: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn of(megabytes: usize) -> anyhow::Result<Option<Self>> {
-        let directory = tempfile::tempdir()?;
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(directory.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        Ok(mounted.then_some(Self { directory }))
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Writes a file of so many megabytes, or until the disk is full.
-    fn fill(&self, megabytes: usize) -> anyhow::Result<()> {
-        let mut file = std::fs::File::create(self.path().join("ballast"))?;
-        let chunk = vec![0x5a; MEGABYTE];
-        for _ in 0..megabytes {
-            if let Err(error) = file.write_all(&chunk) {
-                ensure!(error.kind() == std::io::ErrorKind::StorageFull, error);
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn make_room(&self) -> anyhow::Result<()> {
-        Ok(std::fs::remove_file(self.path().join("ballast"))?)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
-
-async fn is_ready(broker: &Broker) -> anyhow::Result<bool> {
-    let reply = broker.api()?.open("/readyz").await?;
-    match reply.status {
-        200 => Ok(true),
-        503 => {
-            ensure!(reply.body["status"] == "read-only", "{reply:?}");
-            ensure!(reply.body["reason"].as_str().is_some_and(|text| !text.is_empty()), "{reply:?}");
-            Ok(false)
-        }
-        _ => anyhow::bail!("{reply:?}"),
-    }
-}
 
 async fn refused(plant: &Plant, name: &str) -> anyhow::Result<()> {
     let device = plant.factory.device(name)?;
@@ -108,17 +44,17 @@ async fn below_the_configured_rest_provisioning_stops_and_comes_back_by_itself()
         BrokerOptions { data_dir: Some(disk.path().join("data")), ..BrokerOptions::config(MODEST_CACHE) };
     let plant = Plant::with(options)?;
     let mut session = accepted(&plant, "a-before").await?;
-    assert!(is_ready(&plant.broker).await?);
+    assert!(plant.broker.is_ready().await?);
 
     disk.fill(150)?;
     refused(&plant, "b-without-room").await?;
-    assert!(!is_ready(&plant.broker).await?);
+    assert!(!plant.broker.is_ready().await?);
     assert!([0, 0x10].contains(&session.publishes5("devices/a-before/x", b"still here").await?));
     let reply = plant.broker.api()?.call("POST", "/things/by-hand", Some(&json!({})), None).await?;
     assert_eq!(reply.status, 503, "{reply:?}");
 
     disk.make_room()?;
-    eventually("ready again", || async { Ok(is_ready(&plant.broker).await?.then_some(())) }).await?;
+    eventually("ready again", || async { Ok(plant.broker.is_ready().await?.then_some(())) }).await?;
     accepted(&plant, "c-after").await?;
     session.ping().await?;
     whole(&plant, &["a-before", "c-after"])?;
@@ -140,13 +76,13 @@ async fn configured_rest() -> anyhow::Result<()> {
     let endless = format!("[registry]\nmin_free_disk_bytes = {}\n", i64::MAX);
     let Plant { broker, factory, staff } = plant;
     let plant = Plant { broker: broker.restart_with(BrokerOptions::config(&endless))?, factory, staff };
-    assert!(!is_ready(&plant.broker).await?);
+    assert!(!plant.broker.is_ready().await?);
     refused(&plant, "b-without-room").await?;
     drop(device);
     let Plant { mut broker, factory, staff } = plant;
     broker.kill()?;
     let plant = Plant { broker: broker.restart_with(BrokerOptions::default())?, factory, staff };
-    assert!(is_ready(&plant.broker).await?);
+    assert!(plant.broker.is_ready().await?);
     accepted(&plant, "c-after").await?;
     whole(&plant, &["a-before", "c-after"])
 }
@@ -174,12 +110,12 @@ async fn a_disk_that_is_full_to_the_last_byte_leaves_nothing_half_written() -> a
         number += 1;
         ensure!(number < 10_000, "the disk never gets full");
     }
-    assert!(!is_ready(&plant.broker).await?);
+    assert!(!plant.broker.is_ready().await?);
     assert!([0, 0x10].contains(&session.publishes5("devices/a-before/x", b"still here").await?));
     disk.make_room()?;
     plant.broker.kill()?;
     let plant = plant.restart()?;
-    assert!(is_ready(&plant.broker).await?);
+    assert!(plant.broker.is_ready().await?);
     let names: Vec<&str> = expected.iter().map(String::as_str).collect();
     whole(&plant, &names)?;
     accepted(&plant, "c-after").await.map(|_| ())

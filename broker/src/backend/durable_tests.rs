@@ -488,9 +488,32 @@ async fn what_cannot_be_stored_is_refused_and_the_rest_goes_on() {
     assert_eq!(refused.unwrap_err(), PublishError::NotStored);
     session.abandon_exactly_once(1);
     assert_eq!(session.unsettled(), None, "the refusal can be said");
+    assert!(session.begin_exactly_once(2));
+    let refused = session.publish_exactly_once(2, message("other", "2", QoS::ExactlyOnce));
+    assert_eq!(refused.err(), Some(PublishError::NotStored), "its packet id cannot be stored");
     other.publish(message("other", "3", QoS::AtLeastOnce)).unwrap();
     assert_eq!(payloads(&mail(&mut other)), ["3"]);
+    backend.publish(retained("other", "4", QoS::AtMostOnce)).unwrap();
+    assert_eq!(payloads(&mail(&mut other)), ["4"]);
+    assert!(backend.retained("other").is_some());
     open(&backend, clean("d")).await.close(Close::NORMAL);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_stored_is_not_opened_and_ends_none() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let session = open(&backend, persistent("a")).await;
+    backend.settled().await;
+    plant.provisioner.close().await.unwrap();
+    // The first one finds out.
+    assert!(matches!(backend.open(persistent("b")).await, Err(OpenError::NotStored(_))));
+    for request in [persistent("a"), clean("a"), persistent("b")] {
+        assert!(matches!(backend.open(request).await, Err(OpenError::NotStored(_))));
+    }
+    assert_eq!(session.ended(), None, "it is not taken over by what is refused");
+    assert_eq!(backend.counts().offline, 0, "what the client never knew of is not there");
+    open(&backend, clean("b")).await.close(Close::NORMAL);
 }
 
 #[tokio::test]

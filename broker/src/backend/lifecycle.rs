@@ -1,9 +1,9 @@
 //! How a session begins, changes hands, waits and ends.
 use super::directory::{Parked, Slot};
 use super::timers::{Timer, after};
-use super::{Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers, Will};
+use super::{Close, Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers, Will};
 use crate::message::{Delivery, QoS, SessionId};
-use crate::session::durable::{LateRecording, StoredInFlight, StoredSession, Ticket};
+use crate::session::durable::{LateRecording, NotStored, StoredInFlight, StoredSession, Ticket};
 use crate::session::{HeldBy, InFlight, Kept, Session, SessionHandle};
 use hashbrown::hash_table::Entry;
 use jitp_provisioner::certs::CertificateId;
@@ -66,6 +66,10 @@ impl Local {
 
     fn ask(&self, request: &OpenRequest, ticket: u64) -> Asked {
         self.directory.with_entry(&request.client_id, |entry| {
+            // Before anything has changed: neither a new session nor the end of an old one could be stored.
+            if self.is_stuck() && (self.is_durable(request) || holds_durable(&entry)) {
+                return Asked::Refused(OpenError::NotStored(NotStored.to_string().into()));
+            }
             let mut slot = match entry {
                 Entry::Vacant(vacancy) => {
                     let session = self.new_session(request);
@@ -125,7 +129,13 @@ impl Local {
         let ticket = self.record_opened(&handle.session, request.version, session_expiry).max(ended);
         if ticket > 0 {
             // Whatever the client is told from here on would be true after a crash, too.
-            handle.read_back(ticket).await?;
+            if let Err(error) = handle.read_back(ticket).await {
+                if !session_present {
+                    // The client never knew of it.
+                    handle.close(Close { session_expiry: Some(Duration::ZERO), ..Close::NORMAL });
+                }
+                return Err(error);
+            }
         }
         handle.held.will = request.will.map(Box::new);
         Ok(Opened { session: handle, session_present, session_expiry })
@@ -158,8 +168,12 @@ impl Local {
     fn new_session(&self, request: &OpenRequest) -> Arc<Session> {
         let made = self.sessions_made.fetch_add(1, Ordering::Relaxed);
         let id = SessionId(NonZeroU64::MIN.saturating_add(made));
-        let durable = self.recorder.is_some() && !request.session_expiry.is_zero();
-        Session::new(id, Arc::clone(&request.client_id), durable)
+        Session::new(id, Arc::clone(&request.client_id), self.is_durable(request))
+    }
+
+    /// Is the session stored that a client asks for?
+    fn is_durable(&self, request: &OpenRequest) -> bool {
+        self.recorder.is_some() && !request.session_expiry.is_zero()
     }
 
     /// A connection lets go of its session.
@@ -417,4 +431,8 @@ impl Local {
         });
         count
     }
+}
+
+fn holds_durable(entry: &Entry<'_, Slot>) -> bool {
+    matches!(entry, Entry::Occupied(slot) if slot.get().session.is_durable())
 }

@@ -115,13 +115,19 @@ impl Local {
         if message.retain {
             message.retained_at = self.recorder.as_ref().map_or(0, |recorder| recorder.wall().now());
         }
+        // Looked at once, so that a message is refused as a whole.
+        let cannot_be_stored = message.qos > QoS::AtMostOnce && self.is_stuck();
+        let received = received.filter(|(session, _)| session.is_durable());
+        if cannot_be_stored && (message.retain || received.is_some()) {
+            return Err(PublishError::NotStored);
+        }
         let message = Arc::new(message);
         let mut recording = self.recording();
         if message.retain {
             self.retain(&message, &mut recording)?;
         }
-        let (matched, lag) = self.deliver(&message, &mut recording, wakers)?;
-        if let Some((session, packet_id)) = received.filter(|(session, _)| session.is_durable())
+        let (matched, lag) = self.deliver(&message, cannot_be_stored, &mut recording, wakers)?;
+        if let Some((session, packet_id)) = received
             && let Some(recording) = recording.begin()
         {
             recording.put(SessionRow::Received { session: session.id.0.get(), packet_id }, vec![1]);
@@ -134,9 +140,6 @@ impl Local {
     }
 
     fn retain(&self, message: &Arc<Message>, recording: &mut LateRecording<'_>) -> Result<(), PublishError> {
-        if self.is_stuck() {
-            return Err(PublishError::NotStored);
-        }
         if self.retained_of_topic.as_ref().is_some_and(|rate| !rate.take(&message.topic)) {
             return Err(PublishError::RetainedTooOften);
         }
@@ -171,17 +174,19 @@ impl Local {
         }
     }
 
-    /// Puts a message into the mailboxes of all it matches; returns how many, and for whom of them its publisher should wait.
+    /// Puts a message into the mailboxes of all it matches; returns how many, and for whom of them its publisher should wait. If
+    /// it cannot be stored, none may have to be.
     fn deliver(
         &self,
         message: &Arc<Message>,
+        cannot_be_stored: bool,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
     ) -> Result<(usize, Option<Arc<Lag>>), PublishError> {
         let mut matches = Matches::within(MEMORY.take());
         self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
         let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
-        if message.qos > QoS::AtMostOnce && self.is_stuck() && matches.all.iter().any(must_be_stored) {
+        if cannot_be_stored && matches.all.iter().any(must_be_stored) {
             return Err(PublishError::NotStored);
         }
         let (mut count, mut lag) = (0, None);

@@ -2,7 +2,7 @@
 use super::Shared;
 use super::codec::{Inbound, Outbound, Violation, next_frame};
 use super::ending::Ending;
-use super::held::Held;
+use super::held::{Held, Packet};
 use super::opening::Prepared;
 use super::pace::Pace;
 use super::packet_ids::PacketIds;
@@ -161,6 +161,7 @@ impl<S: ByteStream> Established<S> {
             let more_packets = more_packets?;
             self.answer();
             self.release();
+            self.check_refusals()?;
             let more_mail = self.resend_unsent() || self.take_mail();
             self.write().await?;
             if more_packets || more_mail {
@@ -358,7 +359,9 @@ impl<S: ByteStream> Established<S> {
                 } else {
                     // Behind one of QoS 2 that must wait: they are sent again in the order in which they were sent.
                     let fits = match &mut self.held {
-                        Some(held) => held.say(None, |out| out.publish(&delivery, packet_id, again, now)),
+                        Some(held) => {
+                            held.say(None, Packet::Other, |out| out.publish(&delivery, packet_id, again, now))
+                        }
                         None => self.out.publish(&delivery, packet_id, again, now),
                     };
                     self.session.sent(packet_id, delivery);
@@ -425,18 +428,46 @@ impl<S: ByteStream> Established<S> {
 
     /// Says something once all that was recorded before is durable; now, if nothing is to be waited for. In order.
     pub(super) fn confirm<R>(&mut self, say: impl FnOnce(&mut Outbound) -> R) -> R {
+        self.say_when_durable(Packet::Other, say)
+    }
+
+    /// Says PUBACK or PUBREC with this reason code. One that refuses promises nothing: it only comes behind those of earlier
+    /// messages.
+    pub(super) fn acknowledge(&mut self, code: u8, say: impl FnOnce(&mut Outbound)) {
+        if code < 0x80 {
+            return self.say_when_durable(Packet::Acknowledgement, say);
+        }
+        self.release();
+        match &mut self.held {
+            Some(held) if held.has_answers() => held.say(None, Packet::Refusal, say),
+            _ => say(&mut self.out),
+        }
+    }
+
+    fn say_when_durable<R>(&mut self, packet: Packet, say: impl FnOnce(&mut Outbound) -> R) -> R {
         self.release();
         let ticket = self.session.unsettled();
         match (&mut self.held, ticket) {
             (None, None) => say(&mut self.out),
-            (Some(held), ticket) => held.say(ticket, say),
+            (Some(held), ticket) => held.say(ticket, packet, say),
             (None, Some(ticket)) => match self.session.progress() {
                 None => say(&mut self.out),
                 Some(progress) => {
                     let held = self.held.insert(Box::new(Held::new(self.out.like(), progress)));
-                    held.say(Some(ticket), say)
+                    held.say(Some(ticket), packet, say)
                 }
             },
+        }
+    }
+
+    /// A refusal does not wait until there is room on the disk. If it would have to, behind the acknowledgement of what was
+    /// taken over just before, all that is left to say it is DISCONNECT.
+    fn check_refusals(&self) -> Result<(), Ending> {
+        match &self.held {
+            Some(held) if held.has_refusals() && self.session.is_stuck() => {
+                Err(Ending::Throttled("the client sent what cannot be stored now; see /readyz".into()))
+            }
+            _ => Ok(()),
         }
     }
 

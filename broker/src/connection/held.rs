@@ -13,35 +13,74 @@ const TOO_LONG: usize = 4096;
 /// Packets in order, each with the batch that it waits for.
 pub(super) struct Held {
     out: Outbound,
-    /// Batches, and the length of what waits for them.
-    waiting: VecDeque<(Ticket, usize)>,
+    waiting: VecDeque<Waiting>,
+    /// How many of them are PUBACK and PUBREC, and how many of those refuse.
+    answers: usize,
+    refusals: usize,
     progress: watch::Receiver<Progress>,
+}
+
+/// A packet that waits.
+struct Waiting {
+    ticket: Ticket,
+    length: usize,
+    packet: Packet,
+}
+
+/// What waits, as far as the order is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packet {
+    /// PUBACK or PUBREC for a message that was taken over. They are sent in the order of the messages.
+    Acknowledgement,
+    /// The same for one that was not.
+    Refusal,
+    /// Any other.
+    Other,
 }
 
 impl Held {
     /// Nothing yet.
     pub(super) fn new(out: Outbound, progress: watch::Receiver<Progress>) -> Self {
-        Self { out, waiting: VecDeque::new(), progress }
+        Self { out, waiting: VecDeque::new(), answers: 0, refusals: 0, progress }
     }
 
     /// Says something later: with a batch, or with what was said before.
-    pub(super) fn say<R>(&mut self, ticket: Option<Ticket>, say: impl FnOnce(&mut Outbound) -> R) -> R {
+    pub(super) fn say<R>(
+        &mut self,
+        ticket: Option<Ticket>,
+        packet: Packet,
+        say: impl FnOnce(&mut Outbound) -> R,
+    ) -> R {
         let before = self.out.len();
         let said = say(&mut self.out);
         let length = self.out.len() - before;
-        let last = self.waiting.back().map_or(0, |(last, _)| *last);
-        self.waiting.push_back((ticket.unwrap_or_default().max(last), length));
+        let last = self.waiting.back().map_or(0, |last| last.ticket);
+        self.waiting.push_back(Waiting { ticket: ticket.unwrap_or_default().max(last), length, packet });
+        self.answers += usize::from(packet != Packet::Other);
+        self.refusals += usize::from(packet == Packet::Refusal);
         said
     }
 
     /// Moves what need not wait any more. Returns whether nothing is left.
     pub(super) fn release(&mut self, out: &mut Outbound, is_durable: impl Fn(Ticket) -> bool) -> bool {
         let mut bytes = 0;
-        while let Some((_, length)) = self.waiting.pop_front_if(|(ticket, _)| is_durable(*ticket)) {
-            bytes += length;
+        while let Some(released) = self.waiting.pop_front_if(|waiting| is_durable(waiting.ticket)) {
+            bytes += released.length;
+            self.answers -= usize::from(released.packet != Packet::Other);
+            self.refusals -= usize::from(released.packet == Packet::Refusal);
         }
         out.take_from(&mut self.out, bytes);
         self.waiting.is_empty()
+    }
+
+    /// Does any PUBACK or PUBREC wait? Others come behind it.
+    pub(super) fn has_answers(&self) -> bool {
+        self.answers > 0
+    }
+
+    /// Does one wait that refuses?
+    pub(super) fn has_refusals(&self) -> bool {
+        self.refusals > 0
     }
 
     /// Is more held than should be?
@@ -72,13 +111,14 @@ mod tests {
         let (_progress, receiver) = watch::channel(Progress::default());
         let mut out = Outbound::new(ProtocolVersion::V311, u32::MAX);
         let mut held = Held::new(out.like(), receiver);
-        held.say(Some(2), |out| out.puback(1, 0));
-        held.say(None, |out| out.puback(2, 0));
-        held.say(Some(5), |out| out.pubrec(3, 0));
+        held.say(Some(2), Packet::Acknowledgement, |out| out.puback(1, 0));
+        held.say(None, Packet::Refusal, |out| out.puback(2, 0));
+        held.say(Some(5), Packet::Other, |out| out.pubrel(3, 0));
         assert!(!held.release(&mut out, |ticket| ticket <= 1));
-        assert!(out.is_empty());
+        assert!(out.is_empty() && held.has_answers() && held.has_refusals());
         assert!(!held.release(&mut out, |ticket| ticket <= 4));
         assert_eq!(out.bytes(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+        assert!(!held.has_answers() && !held.has_refusals());
         assert!(held.release(&mut out, |ticket| ticket <= 5));
         assert_eq!(out.len(), 12);
     }

@@ -69,7 +69,7 @@ impl<S: ByteStream> Established<S> {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == QoS::ExactlyOnce {
             if !self.session.begin_exactly_once(packet_id) {
-                self.confirm(|out| out.pubrec(packet_id, 0));
+                self.acknowledge(0, |out| out.pubrec(packet_id, 0));
                 return Ok(());
             }
             if self.session.exactly_once().len() > usize::from(self.shared.limits.receive_maximum) {
@@ -96,8 +96,8 @@ impl<S: ByteStream> Established<S> {
         };
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.confirm(|out| out.puback(packet_id, code)),
-            QoS::ExactlyOnce => self.confirm(|out| out.pubrec(packet_id, code)),
+            QoS::AtLeastOnce => self.acknowledge(code, |out| out.puback(packet_id, code)),
+            QoS::ExactlyOnce => self.acknowledge(code, |out| out.pubrec(packet_id, code)),
         }
         // A request that found no room is rejected at once, before the next one takes the place of its answer.
         self.answer();
