@@ -4,16 +4,34 @@
 //! `PROPTEST_CASES` asks for more scripts than the few that always run.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
+#[path = "model/client.rs"]
+mod client;
+#[path = "model/crash.rs"]
+mod crash;
+#[path = "model/deliveries.rs"]
+mod deliveries;
+#[path = "model/filters.rs"]
+mod filters;
 #[path = "model/groups.rs"]
 mod groups;
+#[path = "model/process.rs"]
+mod process;
+#[path = "model/publishing.rs"]
+mod publishing;
+#[path = "model/retained.rs"]
+mod retained;
 #[path = "model/script.rs"]
 mod script;
 #[path = "model/seam.rs"]
 mod seam;
 #[path = "model/semantics.rs"]
 mod semantics;
+#[path = "model/session.rs"]
+mod session;
 #[path = "model/storage.rs"]
 mod storage;
+#[path = "model/translation.rs"]
+mod translation;
 
 use proptest::prelude::*;
 use script::{Kind, scripts};
