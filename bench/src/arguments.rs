@@ -2,6 +2,7 @@
 use crate::peers::Kind;
 use crate::scenarios::Way;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Runs the same load against jitp, mosquitto, rumqttd and a bare TLS loop (the ceiling), interleaved, and compares.
@@ -115,6 +116,9 @@ pub enum Command {
         /// Where the certificates are
         directory: PathBuf,
     },
+    /// Two devices whose messages are timed
+    #[command(hide = true)]
+    Quiet(Quiet),
     /// Writes a registry as first connections would
     #[command(hide = true)]
     Fill(Fill),
@@ -155,6 +159,20 @@ pub struct Leave {
     /// End without closing anything
     #[arg(long)]
     pub kill: bool,
+}
+
+/// Whom the quiet pair talks to.
+#[derive(Debug, Args)]
+pub struct Quiet {
+    /// The factory's files
+    #[arg(long)]
+    pub factory: PathBuf,
+    /// Where the broker listens
+    #[arg(long)]
+    pub address: SocketAddr,
+    /// The file with its certificate
+    #[arg(long)]
+    pub certificate: PathBuf,
 }
 
 /// What `things` writes, and where.

@@ -10,7 +10,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, HandshakeKin
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A server, as a client sees it.
 pub struct Target {
-    address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The file with its certificate.
+    pub certificate: PathBuf,
     base: ClientConfig,
 }
 
@@ -42,6 +45,7 @@ impl Target {
     /// The client is the same for every peer: TLS 1.3, X25519, AES-128-GCM. It compares the server's certificate
     /// with the file and does no further work on it, because its work would be counted against the server.
     pub fn new(address: SocketAddr, certificate: &Path) -> anyhow::Result<Self> {
+        let file = certificate.to_owned();
         let certificate = CertificateDer::from_pem_file(certificate)
             .with_context(|| format!("cannot read {}", certificate.display()))?;
         let provider = rustls::crypto::CryptoProvider {
@@ -55,7 +59,7 @@ impl Target {
             .with_custom_certificate_verifier(Arc::new(Pinned { certificate }))
             .with_no_client_auth();
         base.resumption = Resumption::disabled();
-        Ok(Self { address, base })
+        Ok(Self { address, certificate: file, base })
     }
 
     /// Settings of a device: full handshakes only.

@@ -41,6 +41,14 @@ impl Case {
         self.comparisons.extend(compared.map(|compared| Comparison { target, at_most, ..compared }));
     }
 
+    /// Compares how long jitp and every other broker took; nothing is asked.
+    pub fn compare_latency_with_peers(&mut self) {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_other_broker()) {
+            let name = format!("jitp / {kind}");
+            self.comparisons.extend(Comparison::of(name, &self.values(Kind::Jitp), &self.values(kind), None));
+        }
+    }
+
     /// By its median.
     fn better_peer(&self, aim: Aim) -> Option<Kind> {
         let measured = Kind::ALL.into_iter().filter(|kind| kind.is_other_broker()).filter_map(|kind| {

@@ -11,6 +11,7 @@ impl Measure {
         Self {
             rounds: 1,
             connections: 100,
+            sessions: 100,
             devices: vec![200],
             lines: vec![200],
             fleets: vec![50, 100],
@@ -33,6 +34,11 @@ impl Measure {
     /// Publishers or subscribers, where there are many.
     pub fn many(&self) -> usize {
         if self.quick { 5 } else { 50 }
+    }
+
+    /// Devices of a fleet that comes back at once.
+    pub fn fleet(&self) -> usize {
+        if self.quick { 200 } else { 5000 }
     }
 
     /// Devices that a broker knows before they come back.

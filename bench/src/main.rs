@@ -48,6 +48,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     process::raise_open_files();
     match arguments.command {
         Some(Command::Ceiling { directory }) => ceiling::serve(&directory).await,
+        Some(Command::Quiet(quiet)) => scenarios::be_quiet(quiet).await,
         Some(Command::Fill(fill)) => registry_fill::run(fill).await,
         Some(Command::Things(things)) => registry_fill::things(things).await,
         Some(Command::SessionCost(asked)) => seam::cost(asked).await,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 13] = [
     "first-connect",
     "warm-connect",
     "throughput",
@@ -13,6 +13,8 @@ const SCENARIOS: [&str; 11] = [
     "persistent",
     "latency",
     "idle-memory",
+    "fairness",
+    "storm",
     "scale",
     "registry",
     "archive",

@@ -19,6 +19,7 @@ mod traffic;
 mod warm_connect;
 
 pub use provision::Way;
+pub use quiet::talk as be_quiet;
 
 use crate::arguments::{Measure, Scenario};
 use crate::lab::Lab;

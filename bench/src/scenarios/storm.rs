@@ -1,4 +1,5 @@
-//! A fleet that comes back at once, as after a restart: how fast it is in, and what that does to who is connected already.
+//! A fleet that comes back at once, as after a restart: how fast it is in, and what that does to who is connected already,
+//! against what a storm on another broker of the same kind does to them, with which they share only the machine.
 use super::connecting::introduce;
 use super::quiet::Pair;
 use crate::client::{Connected, Target};
@@ -7,73 +8,128 @@ use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
 use crate::report::{Case, Report, Round, progress};
 use crate::statistics::percentile;
-use crate::usage::{Meter, Usage};
+use crate::usage::Meter;
 use anyhow::ensure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// How many come at once.
-const FLEET: usize = 5000;
-/// What the project asks of itself: messages between others take at most so many times what they take without a storm.
+/// What the project asks of itself: messages between others take at most so many times what they take beside a storm on
+/// another broker.
 const TARGET: f64 = 2.0;
 
-pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let fleet = Arc::new(lab.factory.devices("fleet", FLEET)?);
-    let quiet = Arc::new(lab.factory.devices("calm", 2)?);
-    let mut peers = Vec::new();
-    for kind in lab.options.peers.iter().filter(|kind| **kind != Kind::Ceiling) {
-        progress(&format!("storm: introducing {FLEET} devices to {kind}"));
-        let peer = Peer::start(lab, *kind).await?;
-        introduce(&peer, &fleet).await?;
-        introduce(&peer, &quiet).await?;
-        peers.push(peer);
-    }
-    let mut connects = Case::new("storm", format!("{FLEET} connects at once"), "connections/s");
-    let mut during = Case::new("storm", "a quiet pair meanwhile", "p99 ms");
-    let mut alone = Case::new("storm", "a quiet pair alone", "p99 ms");
-    for round in 0..lab.options.rounds {
-        for peer in &peers {
-            progress(&format!("storm: {}", peer.kind));
-            let meter = Meter::start(peer.pid())?;
-            let pair = Pair::start(peer.target.clone(), quiet.clone()).await?;
-            tokio::time::sleep(Duration::from_secs(lab.options.seconds)).await;
-            alone.rounds.push(latency(peer, round, pair, meter.stop()?).await?);
+/// What is measured.
+struct Cases {
+    connects: Case,
+    same: Case,
+    other: Case,
+    alone: Case,
+}
 
+pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    let fleet = Arc::new(lab.factory.devices("fleet", lab.options.fleet())?);
+    let case = |variant: &str| Case::new("storm", variant, "p99 ms");
+    let mut cases = Cases {
+        connects: Case::new("storm", format!("{} connects at once", fleet.len()), "connections/s"),
+        same: case("a quiet pair meanwhile"),
+        other: case("a quiet pair beside a storm of another broker"),
+        alone: case("a quiet pair alone"),
+    };
+    for kind in lab.options.peers.iter().copied().filter(|kind| *kind != Kind::Ceiling) {
+        let (peer, other) = (Peer::start(lab, kind).await?, Peer::start(lab, kind).await?);
+        for peer in [&peer, &other] {
+            progress(&format!("storm: introducing {} devices to {kind}", fleet.len()));
+            introduce(peer, &fleet).await?;
+        }
+        let mut pair = Pair::start(lab, &peer).await?;
+        for round in 0..lab.options.rounds {
+            progress(&format!("storm: {kind}"));
+            cases.round(lab, round, &peer, &other, &mut pair, &fleet).await?;
+        }
+    }
+    let Cases { mut connects, mut same, other, alone } = cases;
+    connects.compare(Kind::Mosquitto, None);
+    connects.compare(Kind::Rumqttd, None);
+    for kind in &lab.options.peers {
+        let target = (*kind == Kind::Jitp).then_some(TARGET);
+        same.compare_with_itself(*kind, &other, target);
+        same.compare_with_itself(*kind, &alone, None);
+    }
+    same.compare_latency_with_peers();
+    report.add(connects)?;
+    report.add(alone)?;
+    report.add(other)?;
+    report.add(same)
+}
+
+impl Cases {
+    /// The pair alone, then beside a storm of another broker, then in one.
+    async fn round(
+        &mut self,
+        lab: &Lab,
+        round: u32,
+        peer: &Peer,
+        other: &Peer,
+        pair: &mut Pair,
+        fleet: &Arc<Vec<Device>>,
+    ) -> anyhow::Result<()> {
+        let meter = Meter::start(peer.pid())?;
+        pair.begin().await?;
+        tokio::time::sleep(lab.options.window()).await;
+        self.alone.rounds.push(pair.end().await?.round(peer.kind, round, meter.stop()?));
+        for stormed in [other, peer] {
             let meter = Meter::start(peer.pid())?;
-            let pair = Pair::start(peer.target.clone(), quiet.clone()).await?;
-            let (connected, took, mut micros) = all_at_once(peer, &fleet).await;
+            pair.begin().await?;
+            let storm = all_at_once(stormed, fleet).await;
             let usage = meter.stop()?;
-            during.rounds.push(latency(peer, round, pair, usage).await?);
-            ensure!(!micros.is_empty(), "{}: nobody connected", peer.kind);
-            connects.rounds.push(Round {
-                peer: peer.kind,
-                round,
-                value: connected.len() as f64 / took.as_secs_f64(),
-                operations: connected.len() as u64,
-                usage: Some(usage),
-                p50_micros: percentile(&mut micros, 0.5),
-                p99_micros: percentile(&mut micros, 0.99),
-                p999_micros: None,
-                failures: (FLEET - connected.len()) as u64,
-            });
-            for connected in connected {
+            let case = if stormed.pid() == peer.pid() { &mut self.same } else { &mut self.other };
+            case.rounds.push(pair.end().await?.round(peer.kind, round, usage));
+            pair.caveat(case);
+            if stormed.pid() == peer.pid() {
+                ensure!(!storm.connected.is_empty(), "{}: nobody connected", peer.kind);
+                let failures = (fleet.len() - storm.connected.len()) as u64;
+                self.connects.rounds.push(Round {
+                    usage: Some(usage),
+                    failures,
+                    ..storm.round(peer.kind, round)
+                });
+            }
+            for connected in storm.connected {
                 connected.disconnect().await;
             }
         }
+        Ok(())
     }
-    connects.compare(Kind::Mosquitto, None);
-    for kind in &lab.options.peers {
-        let target = (*kind == Kind::Jitp).then_some(TARGET);
-        during.compare_with_itself(*kind, &alone, target);
-    }
-    report.add(connects)?;
-    report.add(alone)?;
-    report.add(during)
 }
 
-/// Everybody connects at the same moment. Returns who is in, how long the last one took, and the time of each.
-async fn all_at_once(peer: &Peer, fleet: &Arc<Vec<Device>>) -> (Vec<Connected>, Duration, Vec<u32>) {
+/// What came of a storm.
+struct Storm {
+    connected: Vec<Connected>,
+    /// Until the last one was in.
+    took: Duration,
+    /// Until each was.
+    micros: Vec<u32>,
+}
+
+impl Storm {
+    fn round(&self, peer: Kind, round: u32) -> Round {
+        let mut micros = self.micros.clone();
+        Round {
+            peer,
+            round,
+            value: self.connected.len() as f64 / self.took.as_secs_f64(),
+            operations: self.connected.len() as u64,
+            usage: None,
+            p50_micros: percentile(&mut micros, 0.5),
+            p99_micros: percentile(&mut micros, 0.99),
+            p999_micros: None,
+            failures: 0,
+        }
+    }
+}
+
+/// Everybody connects at the same moment.
+async fn all_at_once(peer: &Peer, fleet: &Arc<Vec<Device>>) -> Storm {
     let started = Instant::now();
     let mut under_way = JoinSet::new();
     for index in 0..fleet.len() {
@@ -88,7 +144,7 @@ async fn all_at_once(peer: &Peer, fleet: &Arc<Vec<Device>>) -> (Vec<Connected>, 
             last = last.max(took);
         }
     }
-    (connected, last, micros)
+    Storm { connected, took: last, micros }
 }
 
 async fn connect(
@@ -100,8 +156,4 @@ async fn connect(
     let device = fleet.get(index)?;
     let connected = target.connect(device, target.full(device)).await.ok()?;
     Some((connected, started.elapsed()))
-}
-
-async fn latency(peer: &Peer, round: u32, pair: Pair, usage: Usage) -> anyhow::Result<Round> {
-    Ok(pair.stop().await?.round(peer.kind, round, usage))
 }

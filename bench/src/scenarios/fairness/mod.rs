@@ -1,79 +1,81 @@
-//! What loud neighbours do to a quiet pair: its latency with each of them, against its latency without.
+//! What loud neighbours do to a quiet pair: its latency with each of them, against its latency while the same neighbour is as
+//! loud on another broker of the same kind beside it. Both share the machine; what is more is the broker's doing.
 mod neighbours;
 
 use super::connecting::introduce;
 use super::quiet::Pair;
-use crate::factory::Device;
 use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
 use crate::report::{Case, Report, Round, progress};
 use crate::usage::Meter;
 use neighbours::{Neighbour, Neighbours};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Before the clock starts.
-const WARM_UP: Duration = Duration::from_millis(500);
-/// What the project asks of itself: the slowest messages take at most so many times what they take without neighbours.
+/// What the project asks of itself: the slowest messages take at most so many times what they take beside another broker.
 const TARGET: f64 = 2.0;
 
+/// A kind of noise, and what is measured of it.
+struct Beside {
+    neighbour: Neighbour,
+    same: Case,
+    other: Case,
+}
+
 pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let quiet = Arc::new(lab.factory.devices("quiet", 2)?);
     let crowd = Arc::new(lab.factory.devices("crowd", usize::try_from(lab.options.sessions)?)?);
     let loud = Arc::new(lab.factory.devices("loud", 2)?);
-    let mut peers = Vec::new();
-    for kind in lab.options.peers.iter().filter(|kind| **kind != Kind::Ceiling) {
-        progress(&format!("fairness: {} sessions on {kind}", crowd.len()));
-        let peer = Peer::start(lab, *kind).await?;
-        for devices in [&quiet, &loud] {
-            introduce(&peer, devices).await?;
+    let mut alone = Case::new("fairness", "alone", "p99 ms");
+    let mut all = Neighbour::ALL.map(|neighbour| Beside::new(neighbour, crowd.len()));
+    for kind in lab.options.peers.iter().copied().filter(|kind| *kind != Kind::Ceiling) {
+        progress(&format!("fairness: {} sessions on {kind}, and on another {kind}", crowd.len()));
+        let (peer, other) = (Peer::start(lab, kind).await?, Peer::start(lab, kind).await?);
+        let mut neighbours = Vec::new();
+        for peer in [&peer, &other] {
+            introduce(peer, &loud).await?;
+            neighbours.push(Neighbours::move_in(peer, &loud, &crowd).await?);
         }
-        let neighbours = Neighbours::move_in(&peer, &loud, &crowd).await?;
-        peers.push((peer, neighbours));
-    }
-    let mut cases: Vec<(Option<Neighbour>, Case)> = std::iter::once(None)
-        .chain(Neighbour::ALL.map(Some))
-        .map(|neighbour| {
-            let name = neighbour.map_or("alone".to_owned(), |neighbour| neighbour.name(crowd.len()));
-            (neighbour, Case::new("fairness", name, "p99 ms"))
-        })
-        .collect();
-    for round in 0..lab.options.rounds {
-        for (neighbour, case) in &mut cases {
-            progress(&format!("fairness: {}", case.variant));
-            for (peer, neighbours) in &peers {
-                let window = Duration::from_secs(lab.options.seconds);
-                let noise = neighbour.map(|neighbour| neighbours.make_noise(neighbour));
-                case.rounds.push(measure(peer, round, &quiet, window).await?);
-                if let Some(noise) = noise {
+        let [same, other] = neighbours.as_slice() else { continue };
+        let mut pair = Pair::start(lab, &peer).await?;
+        for round in 0..lab.options.rounds {
+            alone.rounds.push(measure(lab, &peer, round, &mut pair).await?);
+            for Beside { neighbour, same: case, other: case_of_other } in &mut all {
+                progress(&format!("fairness: {kind}, {}", case.variant));
+                for (neighbours, case) in [(other, case_of_other), (same, case)] {
+                    let noise = neighbours.make_noise(*neighbour);
+                    case.rounds.push(measure(lab, &peer, round, &mut pair).await?);
+                    pair.caveat(case);
                     noise.stop().await?;
                 }
             }
         }
     }
-    let mut cases = cases.into_iter().map(|(_, case)| case);
-    let Some(alone) = cases.next() else { return Ok(()) };
-    for mut case in cases {
+    for Beside { mut same, other, .. } in all {
         for kind in &lab.options.peers {
             let target = (*kind == Kind::Jitp).then_some(TARGET);
-            case.compare_with_itself(*kind, &alone, target);
+            same.compare_with_itself(*kind, &other, target);
+            same.compare_with_itself(*kind, &alone, None);
         }
-        report.add(case)?;
+        same.compare_latency_with_peers();
+        report.add(other)?;
+        report.add(same)?;
     }
     report.add(alone)
 }
 
+impl Beside {
+    fn new(neighbour: Neighbour, crowd: usize) -> Self {
+        let name = neighbour.name(crowd);
+        let other = Case::new("fairness", format!("{name}, of another broker"), "p99 ms");
+        Self { neighbour, same: Case::new("fairness", name, "p99 ms"), other }
+    }
+}
+
 /// The pair's latency in a window.
-async fn measure(
-    peer: &Peer,
-    round: u32,
-    devices: &Arc<Vec<Device>>,
-    window: Duration,
-) -> anyhow::Result<Round> {
-    tokio::time::sleep(WARM_UP).await;
-    let pair = Pair::start(peer.target.clone(), devices.clone()).await?;
+async fn measure(lab: &Lab, peer: &Peer, round: u32, pair: &mut Pair) -> anyhow::Result<Round> {
+    tokio::time::sleep(lab.options.warm_up()).await;
     let meter = Meter::start(peer.pid())?;
-    tokio::time::sleep(window).await;
-    let usage = meter.stop()?;
-    Ok(pair.stop().await?.round(peer.kind, round, usage))
+    pair.begin().await?;
+    tokio::time::sleep(lab.options.window()).await;
+    let latencies = pair.end().await?;
+    Ok(latencies.round(peer.kind, round, meter.stop()?))
 }

@@ -189,11 +189,12 @@ impl Site<'_> {
 
     /// The latency of the pair while something happens.
     async fn beside<T>(&self, peer: &Peer, what: impl Future<Output = T>) -> anyhow::Result<(Round, T)> {
-        let pair = Pair::start(peer.target.clone(), self.quiet.clone()).await?;
+        let mut pair = Pair::start(self.lab, peer).await?;
         let meter = Meter::start(peer.pid())?;
+        pair.begin().await?;
         let came_of_it = what.await;
         let usage = meter.stop()?;
-        Ok((pair.stop().await?.round(self.kind, self.number, usage), came_of_it))
+        Ok((pair.end().await?.round(self.kind, self.number, usage), came_of_it))
     }
 
     /// A command for each waits, the broker is killed and starts again, and all come at once.
