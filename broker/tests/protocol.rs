@@ -32,7 +32,7 @@ async fn bad_connects_are_answered_in_their_version() {
         (Connect::new(4, "$a"), 2),
         (Connect { clean: false, ..Connect::new(4, "") }, 2),
         (Connect::new(5, "$a"), 0x85),
-        (Connect::new(6, "a"), 0x84),
+        (Connect::new(6, "a"), 1),
         (Connect { will: Some(("a/#", "x", 0, false)), ..Connect::new(5, "a") }, 0x90),
         (Connect { properties: b"\x15\0\x01x", ..Connect::new(5, "a") }, 0x8c),
         (Connect { properties: b"\x27\0\0\0\x10", ..Connect::new(5, "a") }, 0x95),
