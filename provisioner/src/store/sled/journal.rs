@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A file is full with so many bytes. Bounds the disk space, and what has to be done again after a crash.
-const FULL: u64 = 8 * 1024 * 1024;
+const FULL: u64 = 16 * 1024 * 1024;
 /// A file grows by so much at once: a sync that has no new length to write down is the quicker one.
 pub(super) const GROWTH: usize = 256 * 1024;
 /// Memory that is kept from one entry to the next, in bytes.
@@ -238,7 +238,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let (mut journal, _) = reopen(&dir).unwrap();
         let group = vec![7; 1024 * 1024];
-        for _ in 0..7 {
+        for _ in 0..15 {
             append(&mut journal, &group);
             assert!(!journal.is_full());
         }
@@ -247,6 +247,6 @@ mod tests {
         let length = journal.active.file.metadata().unwrap().len();
         assert!(length >= journal.active.end && length < journal.active.end + 2 * GROWTH as u64, "{length}");
         let (_, redone) = reopen(&dir).unwrap();
-        assert_eq!(redone.len(), 8);
+        assert_eq!(redone.len(), 16);
     }
 }

@@ -424,8 +424,8 @@ async fn what_sessions_have_survives_a_crash_at_any_time_between_checkpoints() {
     let key = |place: u64| [1_u64.to_be_bytes(), place.to_be_bytes()].concat();
     let value = |place: u64| vec![place as u8; 64 * 1024];
     let mut there = BTreeSet::new();
-    // About 50 MB: every file of the redo log is written several times. One of five stays.
-    for place in 0..800 {
+    // About 100 MB: every file of the redo log is written several times. One of five stays.
+    for place in 0..1600 {
         let mut writes = SessionWrites::default();
         writes.queue(&[(1, place)], &value(place));
         there.insert(place);
@@ -439,8 +439,8 @@ async fn what_sessions_have_survives_a_crash_at_any_time_between_checkpoints() {
             writes.unqueue(1, place / 2);
         }
         store.commit(Batch { sessions: Some(Arc::new(writes)), ..Batch::default() }).await.unwrap();
-        // A file is full with 128 of them, and a checkpoint begins when another one is half full: in between nothing moves.
-        if place % 128 == 20 {
+        // A file is full with 256 of them, and a checkpoint begins when another one is half full: in between nothing moves.
+        if place % 256 == 20 {
             let crashed = TempDir::new().unwrap();
             copy(fixture.dir.path(), crashed.path());
             // The second time there is nothing to redo.
