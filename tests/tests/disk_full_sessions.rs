@@ -5,6 +5,7 @@ use jitp_certs::Issued;
 use jitp_tests::{BrokerOptions, Frame, PATIENCE, Plant, SmallDisk, Wire, eventually, wire};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// The disk is what gets full, not the queue, and the registry's cache takes its share of a small disk.
 const CONFIG: &str = "[broker]\nmax_queued_messages = 65535\nmax_queued_bytes = 4294967295\n\
@@ -216,7 +217,9 @@ impl Cast {
     async fn all_is_kept(&self) -> anyhow::Result<()> {
         let mut keeper = self.keeper().await?;
         let (mut came, mut quiet) = (BTreeSet::new(), false);
-        while !quiet {
+        let deadline = Instant::now() + PATIENCE;
+        // What waits for it may come after the first PINGRESP.
+        while !quiet || !self.acknowledged.is_subset(&came) && Instant::now() < deadline {
             keeper.send(&wire::PINGREQ).await?;
             quiet = true;
             loop {
