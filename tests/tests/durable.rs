@@ -48,6 +48,18 @@ impl Client {
         }
     }
 
+    /// So many messages, without an acknowledgement of any.
+    async fn next(&mut self, count: usize) -> anyhow::Result<Vec<Publish>> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let frame = self.wire.receive().await?.context("closed")?;
+            if frame.kind() == 3 {
+                all.push(parse(&frame)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The next message, acknowledged in full.
     async fn take(&mut self) -> anyhow::Result<Option<Publish>> {
         loop {
@@ -150,6 +162,38 @@ async fn everything_of_a_session_is_there_after_a_kill() -> anyhow::Result<()> {
         assert!(payload == "third" || message.again, "it was sent before: {message:?}");
     }
     assert_eq!(publishes(&keeper.all().await?)?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn unacknowledged_messages_of_either_qos_come_again_in_their_order_after_a_kill() -> anyhow::Result<()>
+{
+    const MESSAGES: usize = 40;
+    let mut plant = Plant::new()?;
+    let (who, other) = (plant.staff.device("keeper")?, plant.staff.device("sender")?);
+    let mut keeper = Client::connect(&plant.broker, &who, "keeper").await?;
+    keeper.subscribe("ordered", 2).await?;
+    let mut sender = Client::connect(&plant.broker, &other, "sender").await?;
+    for number in 0..MESSAGES {
+        // Runs of different length of one QoS after the other.
+        let (qos, id) = (if number % 7 < 3 { 2 } else { 1 }, u16::try_from(number)? + 1);
+        sender.wire.send(&wire::publish("ordered", number.to_string().as_bytes(), qos, id)).await?;
+        sender.wire.receive_kind(if qos == 2 { 5 } else { 4 }).await?.context("not acknowledged")?;
+    }
+    let first = keeper.next(MESSAGES).await?;
+    plant.broker.kill()?;
+    let mut plant = plant.restart()?;
+    for _ in 0..2 {
+        let mut keeper = Client::connect(&plant.broker, &who, "keeper").await?;
+        ensure!(keeper.session_present);
+        let again = keeper.next(MESSAGES).await?;
+        for (first, again) in first.iter().zip(&again) {
+            assert_eq!((&again.payload, again.qos), (&first.payload, first.qos));
+            assert!(again.again && (again.qos == 1 || again.packet_id == first.packet_id), "{again:?}");
+        }
+        plant.broker.kill()?;
+        plant = plant.restart()?;
+    }
     Ok(())
 }
 

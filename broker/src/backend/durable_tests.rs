@@ -273,6 +273,59 @@ async fn a_message_of_qos_2_goes_on_after_a_kill_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_was_sent_with_either_qos_is_in_flight_in_the_order_of_sending_after_a_kill() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::ExactlyOnce)).await;
+    let (once, least) = (QoS::ExactlyOnce, QoS::AtLeastOnce);
+    for (text, qos) in
+        [("1", least), ("2", once), ("3", least), ("4", least), ("5", once), ("6", least), ("not sent", once)]
+    {
+        backend.publish(numbered("t", text, qos)).unwrap();
+    }
+    let mut sent = mail(&mut session);
+    sent.truncate(6);
+    for (packet_id, delivery) in (1..).zip(sent) {
+        session.sent(packet_id, delivery);
+    }
+    session.acknowledged(3);
+    kill(&backend, [session]).await;
+
+    for _ in 0..2 {
+        let backend = plant.start().await;
+        let mut session = open(&backend, persistent("a")).await;
+        let mut ids = Vec::new();
+        let mut texts = Vec::new();
+        for sent in session.in_flight() {
+            let InFlight::Publish { packet_id, delivery } = sent else { panic!("{sent:?}") };
+            assert!(delivery.stored.is_repeated());
+            ids.push(*packet_id);
+            texts.push(payloads(std::slice::from_ref(delivery))[0].to_owned());
+        }
+        assert_eq!(texts, ["1", "2", "4", "5"], "up to the last that is known to have been sent");
+        assert_eq!((ids[1], ids[3]), (2, 5));
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{ids:?}");
+        session.wait_for_mail().await;
+        let rest = mail(&mut session);
+        assert_eq!(payloads(&rest), ["6", "not sent"]);
+        assert!(rest[0].stored.is_repeated());
+        kill(&backend, [session]).await;
+    }
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    let ids: Vec<u16> = session.in_flight().map(InFlight::packet_id).collect();
+    for id in ids {
+        session.received(id);
+        assert!(session.acknowledged(id));
+    }
+    assert_eq!(take_all(&mut session).await.len(), 2);
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0]).await;
+    assert_eq!(recorder(&backend).counts(), (0, 0, 0));
+    assert_eq!(session.session.queued(), (0, 0));
+}
+
+#[tokio::test]
 async fn a_message_of_qos_2_from_a_client_is_known_after_a_kill_until_it_is_released() {
     let plant = Plant::new().await;
     let backend = plant.start().await;

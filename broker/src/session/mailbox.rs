@@ -246,11 +246,12 @@ impl Session {
         }
     }
 
-    /// What is read first when the client is back after a restart: what was sent before, in order. The queue goes on at
-    /// `from`; `in_flight` of those that were queued are in flight, with so many bytes.
-    pub(super) fn resume(&self, from: u64, again: Vec<Delivery>, in_flight: usize, in_flight_bytes: u32) {
+    /// The client is back after a restart. The queue goes on at `from`. Of what was before, with so many bytes, `in_flight` are in
+    /// flight again; the rest is read first.
+    pub(super) fn resume(&self, from: u64, again: Vec<Delivery>, in_flight: usize, bytes: u32) {
         let mut mailbox = self.mailbox.lock();
-        mailbox.bytes = mailbox.bytes.saturating_sub(in_flight_bytes);
+        let again_bytes = again.iter().map(charge).fold(0, u32::saturating_add);
+        mailbox.bytes = mailbox.bytes.saturating_sub(bytes.saturating_sub(again_bytes));
         let Some(stored) = mailbox.queue.stored() else { return };
         if let Some(unread_from) = stored.unread_from {
             // What came since the restart may be in memory.
@@ -258,11 +259,8 @@ impl Session {
             stored.unread_from = (from < stored.next).then_some(from);
         }
         stored.unread = stored.unread.saturating_sub(again.len() + in_flight);
-        stored.uncertain = stored.uncertain.saturating_sub(again.len());
-        for mut delivery in again {
-            delivery.stored = delivery.stored.repeated();
-            mailbox.queue.push(delivery);
-        }
+        stored.uncertain = stored.uncertain.saturating_sub(again.len() + in_flight);
+        again.into_iter().for_each(|delivery| mailbox.queue.push(delivery));
     }
 
     /// Should somebody make room in what is only stored? Says so once, until [`Session::end_trim`].

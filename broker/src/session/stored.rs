@@ -5,7 +5,7 @@ use crate::backend::{OpenError, message_of};
 use crate::message::{Delivery, QoS};
 use jitp_provisioner::RegistryError;
 use jitp_provisioner::sessions::{SessionRow, SessionRows};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -35,7 +35,7 @@ impl SessionHandle {
 
     async fn read_in_flight(&mut self, recorder: &Recorder) -> Result<(), RegistryError> {
         let id = self.session.id.0.get();
-        let mut received = std::collections::BTreeSet::new();
+        let mut received = BTreeSet::new();
         for (row, _) in all(recorder, SessionRows::Received(Some(id))).await? {
             if let SessionRow::Received { packet_id, .. } = row {
                 received.insert(packet_id);
@@ -52,7 +52,6 @@ impl SessionHandle {
         let queued = by_place.keys().copied().filter(|place| *place >= Sequence::FIRST_QUEUED);
         let from = queued.max().map_or(Sequence::FIRST_QUEUED, |last| last + 1);
         let mut messages = BTreeMap::new();
-        let mut again = Vec::new();
         let mut after = None;
         'pages: loop {
             let page = recorder.store().scan(SessionRows::Queued(Some(id)), after.as_ref(), PAGE).await?;
@@ -64,38 +63,59 @@ impl SessionHandle {
                     break 'pages;
                 }
                 match read(recorder, sequence, row, &value).await? {
-                    Read::Delivery(delivery) if by_place.contains_key(&sequence) => {
-                        messages.insert(sequence, *delivery);
-                    }
-                    Read::Delivery(delivery) => again.push(*delivery),
+                    Read::Delivery(delivery) => drop(messages.insert(sequence, *delivery)),
                     Read::Unreadable(row) => self.drop_unreadable(recorder, row),
                 }
             }
         }
         // From here on nothing waits, so that all of it is done or nothing.
         let bytes = messages.values().map(charge).fold(0, u32::saturating_add);
-        self.session.resume(from, again, messages.len(), bytes);
-        for (place, (packet_id, released)) in by_place {
-            let sent = match messages.remove(&place) {
-                Some(mut delivery) => {
-                    delivery.stored = delivery.stored.repeated();
-                    InFlight::Publish { packet_id, delivery }
-                }
-                None if released => InFlight::Release { packet_id },
-                None => {
-                    recorder.record().delete(SessionRow::InFlight { session: id, packet_id });
-                    continue;
-                }
-            };
-            self.kept.packet_ids_stored |=
-                matches!(&sent, InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce);
-            self.kept.in_flight.push_back(sent);
-        }
+        let (in_flight, queued_again) = self.sent_before(recorder, by_place, messages);
+        let publishes = in_flight.iter().filter(|sent| matches!(sent, InFlight::Publish { .. })).count();
+        self.session.resume(from, queued_again, publishes, bytes);
+        in_flight.into_iter().for_each(|sent| self.kept.in_flight.push_back(sent));
         for packet_id in received {
             self.kept.exactly_once.insert(packet_id);
         }
         self.kept.unread = false;
         Ok(())
+    }
+
+    /// What was sent before a crash, in the order of sending, given the packet ids that are known of it [MQTT-4.6.0-1]. QoS 1 leaves
+    /// none: such a message gets another one. Those for which there is none left come back to be queued.
+    fn sent_before(
+        &mut self,
+        recorder: &Recorder,
+        mut known: BTreeMap<u64, (u16, bool)>,
+        messages: BTreeMap<u64, Delivery>,
+    ) -> (Vec<InFlight>, Vec<Delivery>) {
+        let used: BTreeSet<u16> = known.values().map(|(packet_id, _)| *packet_id).collect();
+        let mut free = (1..=u16::MAX).filter(|packet_id| !used.contains(packet_id));
+        let (mut in_flight, mut queued_again) = (BTreeMap::new(), Vec::new());
+        for (place, mut delivery) in messages {
+            delivery.stored = delivery.stored.repeated();
+            let packet_id = match known.remove(&place) {
+                Some((packet_id, _)) => {
+                    self.kept.packet_ids_stored |= delivery.qos == QoS::AtLeastOnce;
+                    Some(packet_id)
+                }
+                None => free.next(),
+            };
+            match packet_id {
+                Some(packet_id) => drop(in_flight.insert(place, InFlight::Publish { packet_id, delivery })),
+                None => queued_again.push(delivery),
+            }
+        }
+        for (place, (packet_id, released)) in known {
+            if released {
+                in_flight.insert(place, InFlight::Release { packet_id });
+            } else {
+                recorder
+                    .record()
+                    .delete(SessionRow::InFlight { session: self.session.id.0.get(), packet_id });
+            }
+        }
+        (in_flight.into_values().collect(), queued_again)
     }
 
     /// Reads the next part of the queue, if nothing of it is left in memory. `false`: something is, or nothing is queued.
