@@ -45,6 +45,11 @@ impl<S: ByteStream> Established<S> {
         self.desk = Some(desk);
     }
 
+    /// Has the client not acknowledged an answer with this packet id yet?
+    pub(super) fn is_answer_in_flight(&self, packet_id: u16) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.is_in_flight(packet_id))
+    }
+
     /// PUBACK of an answer. `false`: it is not one.
     pub(super) fn answer_acknowledged(&mut self, packet_id: u16) -> bool {
         let of_answer = self.desk.as_mut().is_some_and(|desk| desk.acknowledged(packet_id));

@@ -271,15 +271,15 @@ impl<S: ByteStream> Established<S> {
                 }
                 Inbound::Puback { packet_id } => {
                     self.pipe.consume(length);
-                    self.acknowledged(packet_id);
+                    self.acknowledged(packet_id)?;
                 }
                 Inbound::Pubcomp { packet_id } => {
                     self.pipe.consume(length);
-                    self.completed(packet_id);
+                    self.completed(packet_id)?;
                 }
                 Inbound::Pubrec { packet_id, refused } => {
                     self.pipe.consume(length);
-                    self.received(packet_id, refused);
+                    self.received(packet_id, refused)?;
                 }
                 Inbound::Pubrel { packet_id } => {
                     self.pipe.consume(length);

@@ -339,17 +339,35 @@ impl<S: ByteStream> Established<S> {
         Err(Ending::Violation(Violation::new(DisconnectReasonCode::PacketTooLarge, message)))
     }
 
-    /// PUBACK. One for nothing that waits for it is ignored: it may answer what was dropped meanwhile.
-    pub(super) fn acknowledged(&mut self, packet_id: u16) {
-        if !self.answer_acknowledged(packet_id) && self.session.awaits(packet_id, Awaited::Puback) {
+    /// PUBACK.
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Result<(), Ending> {
+        if self.is_due(packet_id, Awaited::Puback)?.is_some() && !self.answer_acknowledged(packet_id) {
             self.done(packet_id);
         }
+        Ok(())
     }
 
     /// PUBCOMP.
-    pub(super) fn completed(&mut self, packet_id: u16) {
-        if self.session.awaits(packet_id, Awaited::Pubcomp) {
+    pub(super) fn completed(&mut self, packet_id: u16) -> Result<(), Ending> {
+        if self.is_due(packet_id, Awaited::Pubcomp)?.is_some() {
             self.done(packet_id);
+        }
+        Ok(())
+    }
+
+    /// What the message in flight with this packet id waits for, if there is one: it has to be what came. Nothing need be in
+    /// flight: what came may be about what was dropped meanwhile.
+    ///
+    /// # Errors
+    /// It is another packet than the flow of the message's QoS has next (sections 4.3 and 4.13 of MQTT 5, 4.8 of 3.1.1).
+    fn is_due(&mut self, packet_id: u16, came: Awaited) -> Result<Option<Awaited>, Ending> {
+        let awaited = match self.is_answer_in_flight(packet_id) {
+            true => Some(Awaited::Puback),
+            false => self.session.awaited(packet_id),
+        };
+        match awaited {
+            Some(awaited) if awaited != came => Err(out_of_order(packet_id, came, awaited)),
+            awaited => Ok(awaited),
         }
     }
 
@@ -360,17 +378,18 @@ impl<S: ByteStream> Established<S> {
         }
     }
 
-    /// PUBREC.
-    pub(super) fn received(&mut self, packet_id: u16, refused: bool) {
+    /// PUBREC. One that accepts may come again until PUBCOMP does: each is answered by PUBREL.
+    pub(super) fn received(&mut self, packet_id: u16, refused: bool) -> Result<(), Ending> {
         if refused {
-            if self.session.awaits(packet_id, Awaited::Pubrec) {
+            if self.is_due(packet_id, Awaited::Pubrec)?.is_some() {
                 self.done(packet_id);
             }
         } else if self.session.received(packet_id) {
             self.confirm(|out| out.pubrel(packet_id, 0));
-        } else {
+        } else if self.is_due(packet_id, Awaited::Pubrec)?.is_none() {
             self.out.pubrel(packet_id, PubcompReasonCode::PacketIdentifierNotFound as u8);
         }
+        Ok(())
     }
 
     /// PUBREL.
@@ -419,6 +438,11 @@ impl<S: ByteStream> Established<S> {
             Details { topic: Some(topic), reason: Some(reason), details: Some(&why), ..Details::default() };
         self.enforcement.identity().failed(event, details);
     }
+}
+
+fn out_of_order(packet_id: u16, came: Awaited, awaited: Awaited) -> Ending {
+    let message = format!("{came} for the message with packet id {packet_id}, where {awaited} comes next");
+    Ending::Violation(Violation::protocol(message))
 }
 
 fn forbidden(message: String) -> PublishRefused {

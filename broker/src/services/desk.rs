@@ -97,6 +97,11 @@ impl Desk {
         self.in_flight.push(packet_id);
     }
 
+    /// Has the client not acknowledged an answer with this packet id yet?
+    pub(crate) fn is_in_flight(&self, packet_id: u16) -> bool {
+        self.in_flight.contains(&packet_id)
+    }
+
     /// The client has acknowledged this packet id. Was it that of an answer?
     pub(crate) fn acknowledged(&mut self, packet_id: u16) -> bool {
         let position = self.in_flight.iter().position(|sent| *sent == packet_id);

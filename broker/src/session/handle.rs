@@ -432,7 +432,7 @@ impl SessionHandle {
     /// PUBREC came. Returns whether that packet id is in flight with QoS 2; then PUBREL is due, when
     /// [`SessionHandle::unsettled`] allows. A PUBREC with an error code (>= 0x80) is [`SessionHandle::acknowledged`] instead.
     pub fn received(&mut self, packet_id: u16) -> bool {
-        let delivery = match self.kept.in_flight.get(packet_id).map(InFlight::awaited) {
+        let delivery = match self.awaited(packet_id) {
             Some(Awaited::Pubcomp) => return true,
             Some(Awaited::Pubrec) => match self.kept.in_flight.release(packet_id) {
                 Some(InFlight::Publish { delivery, .. }) => delivery,
@@ -450,10 +450,10 @@ impl SessionHandle {
         true
     }
 
-    /// Is this what the client has to send next for a message in flight with this packet id? Anything else does not
-    /// acknowledge it.
-    pub fn awaits(&mut self, packet_id: u16, packet: Awaited) -> bool {
-        self.kept.in_flight.get(packet_id).is_some_and(|sent| sent.awaited() == packet)
+    /// What the client has to send next for the message in flight with this packet id, if there is one. Anything else does
+    /// not acknowledge it.
+    pub fn awaited(&mut self, packet_id: u16) -> Option<Awaited> {
+        self.kept.in_flight.get(packet_id).map(InFlight::awaited)
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.

@@ -2,6 +2,7 @@
 use crate::message::{Delivery, QoS};
 use std::collections::VecDeque;
 use std::collections::vec_deque;
+use std::fmt;
 
 /// Memory that is kept when nothing is in flight, in messages.
 const KEPT_CAPACITY: usize = 16;
@@ -101,6 +102,16 @@ pub enum Awaited {
     Pubrec,
     /// PUBCOMP, after PUBREL.
     Pubcomp,
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Puback => "PUBACK",
+            Self::Pubrec => "PUBREC",
+            Self::Pubcomp => "PUBCOMP",
+        })
+    }
 }
 
 impl InFlight {
