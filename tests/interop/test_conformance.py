@@ -40,8 +40,8 @@ class Client:
         self.client.subscribe(topic, qos)
         self.next("subscribed")
 
-    def publish(self, topic, payload, qos=1, **properties):
-        sent = self.client.publish(topic, payload, qos, properties=block(PacketTypes.PUBLISH, properties))
+    def publish(self, topic, payload, qos=1, retain=False, **properties):
+        sent = self.client.publish(topic, payload, qos, retain, properties=block(PacketTypes.PUBLISH, properties))
         sent.wait_for_publish(PATIENCE)
 
     def message(self):
@@ -101,4 +101,16 @@ def test_a_client_that_takes_small_packets_gets_those_and_nothing_else(broker, f
         client.publish("dev/conformer/s", "x" * 64, qos)
         client.publish("dev/conformer/s", "small", qos)
         assert client.message().payload == b"small"
+    client.leave()
+
+
+def test_a_filter_that_is_in_one_subscribe_twice_is_sent_what_is_retained_twice(broker, files):
+    client = Client(broker, files, "conformer")
+    client.publish("dev/conformer/twice", "kept", qos=2, retain=True)
+    client.client.subscribe([("dev/conformer/twice", 0), ("dev/conformer/twice", 1)])
+    client.next("subscribed")
+    assert [(came.qos, came.retain) for came in (client.message(), client.message())] == [(0, True), (1, True)]
+    client.publish("dev/conformer/twice", "", retain=True)
+    last = client.message()
+    assert (last.qos, last.payload) == (1, b"")
     client.leave()

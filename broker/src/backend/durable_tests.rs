@@ -589,6 +589,28 @@ async fn retained_messages_that_a_subscription_is_owed_come_after_a_kill_each_on
     plant.until_rows(&backend, [1, 1, 0, 0, 0, 300]).await;
 }
 
+#[tokio::test]
+async fn a_subscription_that_changes_while_it_is_sent_what_is_retained_is_stored_as_it_is_now() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    for topic in ["r/1", "r/2", "r/3"] {
+        backend.publish(retained(topic, "kept", QoS::ExactlyOnce)).unwrap();
+    }
+    let mut session = open(&backend, OpenRequest { receive_maximum: 1, ..persistent("a") }).await;
+    subscribe(&mut session, "r/+", qos(QoS::AtLeastOnce)).await;
+    let if_new = SubscribeOptions { retain_handling: RetainHandling::SendIfNew, ..qos(QoS::ExactlyOnce) };
+    subscribe(&mut session, "r/+", if_new).await;
+    assert_eq!(take_some(&mut session, 1)[0].qos, QoS::AtLeastOnce, "as it was subscribed to then");
+    backend.settled().await;
+    kill(&backend, [session]).await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    assert_eq!(session.subscriptions().next().unwrap().1.qos, QoS::ExactlyOnce);
+    assert_eq!(take_all(&mut session).await.len(), 2, "what it was owed still");
+    drop(session);
+    stop(backend).await;
+}
+
 fn take_some(session: &mut SessionHandle, least: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < least {

@@ -676,6 +676,35 @@ async fn retained_messages_come_with_a_subscription_as_its_retain_handling_says(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_filter_that_is_subscribed_to_twice_before_anything_is_sent_is_sent_what_is_retained_twice() {
+    let backend = Backend::start(BackendOptions { subscriptions_per_session: 3, ..options() });
+    backend.publish(retained("t/1", "1", QoS::ExactlyOnce)).unwrap();
+    backend.publish(retained("t/2", "2", QoS::ExactlyOnce)).unwrap();
+    let mut session = open(&backend, clean("a")).await;
+    subscribe(&mut session, "t/+", qos(QoS::AtMostOnce)).await;
+    subscribe(&mut session, "t/+", qos(QoS::AtLeastOnce)).await;
+    let if_new = SubscribeOptions { retain_handling: RetainHandling::SendIfNew, ..qos(QoS::ExactlyOnce) };
+    subscribe(&mut session, "t/+", if_new).await;
+    let came = mail(&mut session);
+    assert_eq!(payloads(&came), ["1", "2", "1", "2"]);
+    let expected = [QoS::AtMostOnce, QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtLeastOnce];
+    assert!(came.iter().map(|delivery| delivery.qos).eq(expected));
+    backend.publish(message("t/1", "live", QoS::ExactlyOnce)).unwrap();
+    assert_eq!(mail(&mut session)[0].qos, QoS::ExactlyOnce);
+
+    // A client that takes nothing and asks again and again is not owed without a bound.
+    for _ in 0..100 {
+        subscribe(&mut session, "t/+", qos(QoS::AtMostOnce)).await;
+    }
+    assert!(mail(&mut session).len() <= 2 * 3);
+
+    subscribe(&mut session, "t/+", qos(QoS::AtMostOnce)).await;
+    subscribe(&mut session, "t/+", qos(QoS::AtMostOnce)).await;
+    session.unsubscribe(&filter("t/+")).await;
+    assert!(mail(&mut session).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_retained_messages_than_a_window_or_a_queue_holds_arrive_one_window_after_another() {
     let backend = Backend::start(BackendOptions { queued_messages: 5, ..options() });
     for n in 0..1000 {

@@ -216,19 +216,19 @@ impl SessionHandle {
         };
         let scans = send_retained && !filter.is_shared() && self.local.retained.may_match(filter.path());
         if scans {
-            self.forget_scan(filter);
+            if self.kept.scans.len() >= limit {
+                self.forget_scans(filter);
+            }
+            // What an earlier SUBSCRIBE is owed comes, too.
             self.kept.scans.push_back(RetainedScan::new(filter, options));
         }
         if before == Some(options) && !scans {
             // What is stored already says so. Fleets that come back subscribe to what they have.
             return Ok(Subscribed { granted: options.qos, existed });
         }
-        let owed =
-            self.kept.scans.iter().find(|scan| scan.filter == *filter).and_then(|scan| scan.scan.owed());
+        let owed = self.owed(filter);
         self.record_urgent(|session, recording| {
-            let row =
-                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
-            recording.put(row, encode_subscription(&options, owed.as_ref()));
+            recording.put(subscription_row(session, filter), encode_subscription(&options, owed.as_ref()));
         });
         Ok(Subscribed { granted: options.qos, existed })
     }
@@ -240,18 +240,21 @@ impl SessionHandle {
             return false;
         };
         subscriptions.swap_remove(position);
-        self.forget_scan(filter);
+        self.forget_scans(filter);
         let removed = self.local.router.unsubscribe(filter, &self.session);
-        self.record_urgent(|session, recording| {
-            let row =
-                SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() };
-            recording.delete(row);
-        });
+        self.record_urgent(|session, recording| recording.delete(subscription_row(session, filter)));
         removed
     }
 
-    fn forget_scan(&mut self, filter: &Filter) {
+    fn forget_scans(&mut self, filter: &Filter) {
         self.kept.scans.retain(|scan| scan.filter != *filter);
+    }
+
+    /// What the last SUBSCRIBE to a filter is owed still. That is stored: what an earlier one is owed besides is the same, and
+    /// need not come twice after a restart.
+    fn owed(&self, filter: &Filter) -> Option<Owed> {
+        let mut scans = self.kept.scans.iter().rev();
+        scans.find(|scan| scan.filter == *filter).and_then(|scan| scan.scan.owed())
     }
 
     /// The session's subscriptions: those of a resumed one are in force again.
@@ -330,7 +333,7 @@ impl SessionHandle {
         if self.kept.scans.is_empty() {
             return;
         }
-        let mut scanned: Vec<(Filter, SubscribeOptions, Option<Owed>)> = Vec::new();
+        let mut scanned: Vec<Filter> = Vec::new();
         while let Some(RetainedScan { options, scan, .. }) = self.kept.scans.front_mut() {
             let through = self.local.retained.scan(scan, &mut |message| {
                 if options.no_local && message.retained_by.as_deref() == Some(client_id) {
@@ -355,20 +358,18 @@ impl SessionHandle {
             if !through {
                 break;
             }
-            scanned.extend(self.kept.scans.pop_front().map(|scan| (scan.filter, scan.options, None)));
+            scanned.extend(self.kept.scans.pop_front().map(|scan| scan.filter));
         }
-        if let Some(RetainedScan { filter, options, scan }) = self.kept.scans.front() {
-            scanned.push((filter.clone(), *options, scan.owed()));
-        }
+        scanned.extend(self.kept.scans.front().map(|scan| scan.filter.clone()));
         for delivery in mail.iter_mut().skip(before).filter(|delivery| delivery.qos > QoS::AtMostOnce) {
             delivery.stored = self.session.place_aside();
         }
         // At once: what a subscription is not owed any more is on its way, also after a crash.
         self.record(|session, recording| {
-            for (filter, options, owed) in &scanned {
-                let filter = filter.as_str().into();
-                let row = SessionRow::Subscription { session: session.id.0.get(), filter };
-                recording.put(row, encode_subscription(options, owed.as_ref()));
+            let subscriptions = self.kept.subscriptions.iter();
+            for Held { filter, options } in subscriptions.filter(|held| scanned.contains(&held.filter)) {
+                let owed = self.owed(filter);
+                recording.put(subscription_row(session, filter), encode_subscription(options, owed.as_ref()));
             }
             for delivery in mail.iter().skip(before).filter(|delivery| delivery.stored.is_stored()) {
                 recording.about(delivery);
@@ -534,6 +535,10 @@ impl SessionHandle {
             expiry: if discard { Duration::ZERO } else { expiry },
         });
     }
+}
+
+fn subscription_row(session: &Session, filter: &Filter) -> SessionRow {
+    SessionRow::Subscription { session: session.id.0.get(), filter: filter.as_str().into() }
 }
 
 impl Drop for SessionHandle {

@@ -28,6 +28,7 @@ impl Model {
     pub fn restarted(&mut self) {
         for session in self.sessions.iter_mut().flatten() {
             session.away.iter_mut().for_each(|away| away.delayed = None);
+            session.merge_scans();
         }
         self.groups.restarted();
     }

@@ -213,7 +213,6 @@ impl Model {
             RetainHandling::DoNotSend => false,
         };
         if wanted {
-            session.scans.retain(|scan| scan.subscription.filter != filter);
             let certainty = Certainty::Required;
             session.scans.push(Scan { subscription, came: Vec::new(), began, certainty, through: false });
         }

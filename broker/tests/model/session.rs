@@ -151,6 +151,16 @@ impl Session {
         }
     }
 
+    /// What several SUBSCRIBEs to one filter are owed comes once after a restart.
+    pub fn merge_scans(&mut self) {
+        let scans = std::mem::take(&mut self.scans);
+        let last = |place: usize, scan: &Scan| {
+            scans[place + 1..].iter().all(|later| later.subscription.filter != scan.subscription.filter)
+        };
+        let lasting = scans.iter().enumerate().filter(|(place, scan)| last(*place, scan));
+        self.scans = lasting.map(|(_, scan)| scan.clone()).collect();
+    }
+
     pub fn forget_expired(&mut self, now: u64) {
         let expired = |expected: &Expected| expected.expires_at.is_some_and(|at| at <= now);
         self.pending.retain(|expected| !expired(expected) || expected.was_sent);

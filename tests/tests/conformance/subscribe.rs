@@ -1,12 +1,12 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 use crate::{VERSIONS, house, told};
-use jitp_tests::mqtt::{Client, Connect, Property, Publish, V3, V5};
+use jitp_tests::mqtt::{Client, Connect, Packet, Property, Publish, V3, V5};
 use jitp_tests::wire::packet;
 
 const NO_LOCAL: u8 = 4;
 
-// 3.1.1: 2.3.1-7 3.8.4-1 3.8.4-2 3.8.4-4 3.8.4-5 3.9.3-1 3.9.3-2
-// 5.0: 2.2.1-6 3.8.4-1 3.8.4-2 3.8.4-5 3.8.4-6 3.8.4-7 3.9.3-1 3.9.3-2
+// 3.1.1: 2.3.1-7 3.8.4-1 3.8.4-2 3.8.4-5 3.9.3-1 3.9.3-2
+// 5.0: 2.2.1-6 3.8.4-1 3.8.4-2 3.8.4-6 3.8.4-7 3.9.3-1 3.9.3-2
 #[tokio::test]
 async fn every_filter_is_answered_in_its_place() -> anyhow::Result<()> {
     let house = house()?;
@@ -74,6 +74,43 @@ async fn a_subscription_to_the_same_filter_replaces_the_old_one() -> anyhow::Res
         client.unsubscribe(&[&filter]).await?;
         client.publish(Publish::new(&topic, "never", 1)).await?;
         client.nothing().await?;
+    }
+    Ok(())
+}
+
+// 3.1.1: 3.8.4-4
+// 5.0: 3.8.4-5
+#[tokio::test]
+async fn a_filter_that_is_in_one_subscribe_twice_is_subscribed_to_twice() -> anyhow::Result<()> {
+    let house = house()?;
+    for level in VERSIONS {
+        let topic = format!("twice/{level}");
+        let mut client = house.client(level, "twice").await?;
+        client.publish(Publish::new(&topic, "retained", 2).retained()).await?;
+        let codes = client.subscribe_with(&[], &[(&topic, 0), ("twice/none", 2), (&topic, 1)]).await?;
+        assert_eq!(codes, [0, 2, 1]);
+        for qos in [0, 1] {
+            let came = client.message().await?;
+            assert_eq!((came.text().as_str(), came.retain, came.qos), ("retained", true, qos));
+        }
+        client.nothing().await?;
+        client.publish(Publish::new(&topic, "live", 2)).await?;
+        assert_eq!(client.message().await?.qos, 1, "the last one counts");
+        client.nothing().await?;
+        // So it is with two packets that are sent without waiting for an answer.
+        let none: &[u8] = if level == V5 { b"\0" } else { b"" };
+        let subscribe = |id: &[u8], qos: u8| {
+            let filter = [&(topic.len() as u16).to_be_bytes()[..], topic.as_bytes(), &[qos]].concat();
+            packet(0x82, &[id, none, &filter].concat())
+        };
+        client.send(&[subscribe(b"\x01\0", 0), subscribe(b"\x01\x01", 2)].concat()).await?;
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            if let Packet::Publish(publish) = client.next().await? {
+                came.push(publish.qos);
+            }
+        }
+        assert_eq!(came, [0, 2]);
     }
     Ok(())
 }

@@ -375,7 +375,7 @@ impl Scene {
             assert!(bytes <= limits.queued_bytes + more_bytes, "{holding:?}");
             let Some(kept) = &holding.kept else { continue };
             assert!(kept.subscriptions <= limits.subscriptions_per_session, "{holding:?}");
-            assert!(kept.scans <= kept.subscriptions, "{holding:?}");
+            assert!(kept.scans <= limits.subscriptions_per_session + kept.subscriptions, "{holding:?}");
             assert!(kept.in_flight <= usize::from(limits.receive_maximum), "{holding:?}");
             assert!(kept.exactly_once <= usize::from(limits.receive_maximum) + 1, "{holding:?}");
         }
