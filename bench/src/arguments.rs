@@ -40,7 +40,7 @@ pub struct Measure {
     #[arg(long, value_name = "PATH")]
     pub rumqttd: Option<PathBuf>,
     /// Idle connections of `idle-memory`
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=9000))]
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     pub connections: u32,
     /// Sessions that one message goes to in `fairness`; more than 9000 need more open files than usual (`ulimit -n`)
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(10..=25_000))]

@@ -447,10 +447,9 @@ mod tests {
         /// As after a run whose commit is the newest.
         async fn admitted(&self) -> Principal {
             let provisioner = &self.sessions.provisioner;
-            let record = provisioner.registry().certificate(self.certificate.id()).await.unwrap();
             Principal {
                 certificate: self.certificate.clone(),
-                record: Arc::new(record),
+                ca_certificate_id: None,
                 provisioned_now: true,
                 exclusive_thing: None,
                 as_of: provisioner.changes().latest(),

@@ -232,7 +232,7 @@ impl<S: ByteStream> Established<S> {
             let packet =
                 Inbound::parse(&frame, self.version, &mut self.aliases).map_err(Ending::Violation)?;
             // A PUBLISH, which is nearly every packet, is handled where it lies. The rest needs what it is
-            // read from out of the way.
+            // read from out of the way. What waits is on the heap: its state would be in every idle connection.
             self.heard = now;
             self.incomplete = None;
             self.turn = self.turn.saturating_sub(PACKET);
@@ -246,7 +246,7 @@ impl<S: ByteStream> Established<S> {
                     self.pipe.consume(length);
                     self.publish(publish)?;
                     if self.is_ahead() || (retain && self.session.is_crowded()) {
-                        self.catch_up().await?;
+                        Box::pin(self.catch_up()).await?;
                     }
                 }
                 Inbound::Subscribe { packet_id, subscriptions } => {
@@ -254,13 +254,13 @@ impl<S: ByteStream> Established<S> {
                         subscriptions.iter().map(|s| (s.filter.to_owned(), s.options)).collect::<Vec<_>>();
                     self.pipe.consume(length);
                     self.session.wake_receivers();
-                    self.subscribe(packet_id, &subscriptions).await?;
+                    Box::pin(self.subscribe(packet_id, &subscriptions)).await?;
                 }
                 Inbound::Unsubscribe { packet_id, filters } => {
                     let filters: Vec<String> = filters.into_iter().map(str::to_owned).collect();
                     self.pipe.consume(length);
                     self.session.wake_receivers();
-                    self.unsubscribe(packet_id, &filters).await?;
+                    Box::pin(self.unsubscribe(packet_id, &filters)).await?;
                 }
                 Inbound::Disconnect { with_will, session_expiry } => {
                     return Err(self.goodbye(with_will, session_expiry));
@@ -285,7 +285,7 @@ impl<S: ByteStream> Established<S> {
                     self.pipe.consume(length);
                     self.released(packet_id);
                     if self.is_ahead() {
-                        self.catch_up().await?;
+                        Box::pin(self.catch_up()).await?;
                     }
                 }
             }

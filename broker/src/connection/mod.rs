@@ -323,6 +323,6 @@ mod tests {
             size_of::<F>()
         }
         let (task, state) = (task(serve), size_of::<Established<TlsStream>>());
-        assert!(task + state <= 4096, "{task} of the task and {state} of state");
+        assert!(task + state <= 3072, "{task} of the task and {state} of state");
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn of_policies(
         reason: ReasonCode::NotAuthorized,
         message: explanation.to_string(),
         certificate_id: Some(identity.certificate),
-        ca_certificate_id: principal.record.ca_certificate_id,
+        ca_certificate_id: principal.ca_certificate_id,
         subject: Some(principal.certificate.subject().to_string()),
         client_id: Some(identity.client_id.to_string()),
         server_name: peer.server_name.as_deref().map(str::to_owned),

@@ -278,7 +278,8 @@ impl SessionHandle {
             .await;
             match (wake, &self.local.recorder) {
                 (Wake::Mail, Some(recorder)) if !scan_ready && self.session.is_durable() => {
-                    if !self.read_page(recorder).await {
+                    // On the heap: its state would be in every idle connection.
+                    if !Box::pin(self.read_page(recorder)).await {
                         return wake;
                     }
                 }

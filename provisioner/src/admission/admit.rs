@@ -96,7 +96,7 @@ impl Inner {
                     if record.retires.is_some() {
                         renewal::connected(&self.registry, record.certificate_id).await;
                     }
-                    Ok(Some(self.principal(&mut tx, leaf, record, as_of).await?))
+                    Ok(Some(self.principal(&mut tx, leaf, &record, as_of).await?))
                 }
                 Standing::Pending(_) => Ok(None),
             }
@@ -153,13 +153,13 @@ impl Inner {
         &self,
         tx: &mut Tx,
         leaf: &Certificate,
-        record: CertificateRecord,
+        record: &CertificateRecord,
         as_of: Revision,
     ) -> Result<Principal, RegistryError> {
         let exclusive_thing = principals::exclusive_thing(tx, record.certificate_id).await?;
         Ok(Principal {
             certificate: leaf.clone(),
-            record: Arc::new(record),
+            ca_certificate_id: record.ca_certificate_id,
             provisioned_now: false,
             exclusive_thing,
             as_of,

@@ -21,7 +21,6 @@ pub use seen::Seen;
 use crate::issuing::ProvisioningClaim;
 use crate::names::{CertificateId, ThingName};
 use crate::reason::ReasonCode;
-use crate::records::CertificateRecord;
 use crate::store::Revision;
 use jitp_certs::Certificate;
 use std::net::SocketAddr;
@@ -56,7 +55,8 @@ pub enum Admission {
 #[allow(missing_docs)]
 pub struct Principal {
     pub certificate: Certificate,
-    pub record: Arc<CertificateRecord>,
+    /// The CA that it was provisioned by, or was registered with.
+    pub ca_certificate_id: Option<CertificateId>,
     /// This very connection provisioned it (profile `aws` then closes without CONNACK).
     pub provisioned_now: bool,
     /// The thing it is exclusively attached to.
@@ -71,7 +71,7 @@ pub struct Principal {
 impl Principal {
     /// The certificate id: `principalIdentifier` of events.
     pub fn id(&self) -> CertificateId {
-        self.record.certificate_id
+        self.certificate.id()
     }
 }
 

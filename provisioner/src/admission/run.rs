@@ -137,7 +137,7 @@ impl Run<'_> {
         };
         let id = match standing(&record) {
             Ok(Standing::Active) => {
-                return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, record, as_of).await?));
+                return Ok(Issuer::NotNeeded(self.inner.principal(tx, self.leaf, &record, as_of).await?));
             }
             Ok(Standing::Pending(ca)) => ca,
             Err(cause) => return Err(Halt::from(stop(cause, record.ca_certificate_id))),
@@ -235,7 +235,7 @@ impl Run<'_> {
         let (as_of, memory) = self.commit(tx, &attempt).await?;
         let principal = Principal {
             certificate: self.leaf.clone(),
-            record: Arc::new(certificate),
+            ca_certificate_id: certificate.ca_certificate_id,
             provisioned_now: true,
             exclusive_thing,
             as_of,
@@ -243,7 +243,7 @@ impl Run<'_> {
             seen: Seen::of(memory),
         };
         let attempt = Some(Box::new(attempt));
-        if principal.record.status == CertificateStatus::Active {
+        if certificate.status == CertificateStatus::Active {
             return Ok(Done { principal, attempt });
         }
         let message = "the device was provisioned, and its template set the certificate to INACTIVE: set it to ACTIVE \

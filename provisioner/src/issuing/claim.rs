@@ -12,7 +12,7 @@ use crate::error::RegistryError;
 use crate::names::{CertificateId, TemplateName};
 use crate::permissions::{ConnectContext, Granted};
 use crate::provisioner::Provisioner;
-use crate::records::{CertificateMode, CertificateRecord, CertificateStatus, TemplateRecord, TemplateType};
+use crate::records::{CertificateStatus, TemplateRecord, TemplateType};
 use crate::store::Revision;
 use crate::stored::stored_by_id;
 use crate::transact::transact;
@@ -106,22 +106,9 @@ pub(crate) async fn admit(
 ) -> Result<Option<Principal>, RegistryError> {
     let claim: Option<ProvisioningClaim> = tx.get(&leaf.id()).await?;
     let Some(claim) = claim.filter(|claim| tx.now() < claim.expires_at) else { return Ok(None) };
-    let record = CertificateRecord {
-        certificate_id: claim.certificate_id,
-        der: leaf.der().into(),
-        status: CertificateStatus::Active,
-        mode: CertificateMode::Default,
-        ca_certificate_id: None,
-        created_at: claim.created_at,
-        modified_at: claim.created_at,
-        version: 1,
-        generation_id: String::new(),
-        last_error: None,
-        retires: None,
-    };
     Ok(Some(Principal {
         certificate: leaf.clone(),
-        record: Arc::new(record),
+        ca_certificate_id: None,
         provisioned_now: false,
         exclusive_thing: None,
         as_of,

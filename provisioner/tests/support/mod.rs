@@ -197,7 +197,7 @@ pub fn admitted(admission: Admission) -> Principal {
 pub fn refused(admission: Admission) -> Refusal {
     match admission {
         Admission::Refused(refusal) => refusal,
-        Admission::Admitted(principal) => panic!("admitted: {:?}", principal.record),
+        Admission::Admitted(principal) => panic!("admitted: {principal:?}"),
     }
 }
 pub fn reason(admission: Admission) -> ReasonCode {
