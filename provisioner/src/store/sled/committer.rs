@@ -130,9 +130,8 @@ impl Committer {
             return answer_all(committed.into_iter().map(|(reply, _)| reply), &why);
         }
         self.status.lacks(0);
-        let remembered = self.recent.add(&group, before.revision);
-        if let Err(error) = remembered.and_then(|()| self.show(group, committed)).and_then(|()| self.write())
-        {
+        self.recent.add(&group, before.revision, self.position.revision);
+        if let Err(error) = self.show(group, committed).and_then(|()| self.write()) {
             self.status.fail(format!(
                 "a write to {} failed ({error}). Nothing more is written; nothing is lost, it is done again at the next \
                  start: check the disk, then restart jitp",

@@ -21,27 +21,29 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Do all expectations of a batch hold, over the trees and what the group has written before it? What was read since a
-    /// revision that the recent writes cover, and was not written since, is as it was read.
+    /// Do all expectations of a batch hold, over the trees and what the group has written before it? What was not written since
+    /// it was read is as it was read.
     pub(super) fn meets(
         &self,
         batch: &Batch,
         recent: &RecentWrites,
         trees: &Trees,
     ) -> Result<bool, StoreError> {
-        let covered = recent.cover(batch.read_since);
+        let since = batch.read_since;
         for expectation in &batch.expectations {
             let holds = match expectation {
                 Expectation::Revision { table, key, revision } => {
                     match self.rows(*table).and_then(|r| r.get(key)) {
                         Some(Some(stored)) => Some(revision_of(*table, key, stored)?) == *revision,
                         Some(None) => revision.is_none(),
-                        None if covered => recent.last(*table, key).is_none_or(|last| last == *revision),
-                        None => trees.revision(*table, key)? == *revision,
+                        None => {
+                            !recent.may_have_row(*table, key, since)
+                                || trees.revision(*table, key)? == *revision
+                        }
                     }
                 }
                 Expectation::Prefix { table, prefix, rows, newest } => {
-                    covered && !self.any(*table, prefix) && !recent.any(*table, prefix)
+                    !self.any(*table, prefix) && !recent.may_have_below(*table, prefix, since)
                         || self.prefix_is(*table, prefix, *rows, *newest, trees)?
                 }
             };

@@ -1,65 +1,104 @@
-//! What the last groups have written. Nearly every expectation of a commit is younger than that, so it is checked here
-//! instead of in the trees.
+//! What the last groups have written. Nearly every expectation of a commit is of rows that nobody has written since they were
+//! read: that is known here, without looking into the trees.
 use super::group::Group;
-use super::trees::revision_of;
-use crate::store::{Key, KeyRange, Revision, StoreError, Table};
-use std::collections::BTreeMap;
+use crate::store::{Revision, Table};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
-/// Rows of a generation. Two are kept: many more than are written while one unit of work is under way.
-const GENERATION: usize = 4096;
+/// Hashes of a generation. Two are kept: many more than are written while one unit of work is under way.
+const GENERATION: usize = 16 * 1024;
 
-/// The last writes: the key's newest commit, or `None` for a delete.
+/// The last commits that wrote a row, or below a prefix. They are known by a hash: what has the same one as something else
+/// may be taken for written, never the other way round.
 pub(super) struct RecentWrites {
     newer: Generation,
     older: Generation,
+    state: RandomState,
 }
 
-#[derive(Default)]
 struct Generation {
     /// It has everything that was written after this revision, up to the next generation's.
     after: Revision,
-    tables: BTreeMap<Table, BTreeMap<Key, Option<Revision>>>,
-    rows: usize,
+    written: HashMap<u64, Revision, BuildHasherDefault<Hashed>>,
 }
 
 impl RecentWrites {
     /// Nothing yet; what was written up to a revision is unknown.
     pub(super) fn after(revision: Revision) -> Self {
-        let generation = || Generation { after: revision, ..Generation::default() };
-        Self { newer: generation(), older: generation() }
+        Self {
+            newer: Generation::after(revision),
+            older: Generation::after(revision),
+            state: RandomState::new(),
+        }
     }
-    /// Is everything known that was written after this revision?
-    pub(super) fn cover(&self, since: Revision) -> bool {
-        since >= self.older.after
+    /// `false`: nobody has written the row after a revision.
+    pub(super) fn may_have_row(&self, table: Table, key: &[u8], since: Revision) -> bool {
+        self.may_have(self.hashes(table, key).row, since)
     }
-    /// The last write of a row, if there was one.
-    pub(super) fn last(&self, table: Table, key: &[u8]) -> Option<Option<Revision>> {
-        [&self.newer, &self.older].into_iter().find_map(|g| g.tables.get(&table)?.get(key).copied())
+    /// `false`: nobody has written a row with this prefix after a revision, nor another whose key has the same first part; if the
+    /// prefix has none, none of the table.
+    pub(super) fn may_have_below(&self, table: Table, prefix: &[u8], since: Revision) -> bool {
+        self.may_have(self.hashes(table, prefix).first_part, since)
     }
-    /// Was any row with this prefix written?
-    pub(super) fn any(&self, table: Table, prefix: &[u8]) -> bool {
-        [&self.newer, &self.older].into_iter().any(|generation| {
-            let range = KeyRange::prefix(prefix);
-            generation
-                .tables
-                .get(&table)
-                .is_some_and(|rows| rows.range((range.start, range.end)).next().is_some())
-        })
-    }
-    /// Adds what a group has written, before which the registry was at a revision.
-    pub(super) fn add(&mut self, group: &Group, before: Revision) -> Result<(), StoreError> {
-        if self.newer.rows >= GENERATION {
-            self.older =
-                std::mem::replace(&mut self.newer, Generation { after: before, ..Generation::default() });
+    /// Adds what a group has written, with which the registry came from one revision to another.
+    pub(super) fn add(&mut self, group: &Group, before: Revision, now: Revision) {
+        if self.newer.written.len() >= GENERATION {
+            self.older = std::mem::replace(&mut self.newer, Generation::after(before));
         }
         for (table, rows) in group.tables() {
-            let known = self.newer.tables.entry(table).or_default();
-            for (key, value) in rows {
-                let revision = value.as_ref().map(|stored| revision_of(table, key, stored)).transpose()?;
-                self.newer.rows += usize::from(known.insert(key.clone(), revision).is_none());
-            }
+            let of_rows = rows.keys().map(|key| self.hashes(table, key));
+            let written = of_rows.flat_map(|hashes| [hashes.row, hashes.first_part]);
+            let written: Vec<u64> = written.chain([self.hashes(table, &[]).row]).collect();
+            self.newer.written.extend(written.into_iter().map(|hash| (hash, now)));
         }
-        Ok(())
+    }
+
+    fn may_have(&self, hash: u64, since: Revision) -> bool {
+        let written = |generation: &Generation| generation.written.get(&hash).is_some_and(|at| *at > since);
+        since < self.older.after || written(&self.newer) || written(&self.older)
+    }
+    fn hashes(&self, table: Table, key: &[u8]) -> Hashes {
+        let (first_part, rest) = key.split_at(first_part(key).len());
+        let mut hasher = self.state.build_hasher();
+        hasher.write_u8(table as u8);
+        hasher.write(first_part);
+        let of_first_part = hasher.clone().finish();
+        hasher.write(rest);
+        Hashes { first_part: of_first_part, row: hasher.finish() }
+    }
+}
+
+/// Of a row's table and key, and of its table and the first part of its key.
+struct Hashes {
+    row: u64,
+    first_part: u64,
+}
+
+/// Up to and with the zero that ends it. Empty: the key has but one part.
+fn first_part(key: &[u8]) -> &[u8] {
+    let length = key.iter().position(|byte| *byte == 0).map_or(0, |at| at + 1);
+    key.get(..length).unwrap_or_default()
+}
+
+impl Generation {
+    fn after(revision: Revision) -> Self {
+        Self { after: revision, written: HashMap::default() }
+    }
+}
+
+/// Hashes nothing: what comes is a hash.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash << 8) | u64::from(*byte));
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -67,31 +106,41 @@ impl RecentWrites {
 mod tests {
     use super::*;
 
-    fn group(rows: impl IntoIterator<Item = (u64, String, bool)>) -> Group {
+    fn group(rows: impl IntoIterator<Item = (Vec<u8>, bool)>) -> Group {
         let mut group = Group::default();
-        for (revision, key, put) in rows {
-            group.put(Revision(revision), Table::Things, key.into_bytes(), put.then_some(b"value"));
+        for (key, put) in rows {
+            group.put(Revision(0), Table::Things, key, put.then_some(b"value"));
         }
         group
     }
 
     #[test]
-    fn the_last_write_of_a_row_is_known_for_two_generations() {
+    fn what_was_written_lately_is_known_by_row_and_by_first_part_and_of_what_is_forgotten_nothing_is_said() {
         let mut recent = RecentWrites::after(Revision(10));
-        assert!(recent.cover(Revision(10)) && !recent.cover(Revision(9)));
-        recent.add(&group([(11, "a".into(), true), (11, "b/1".into(), false)]), Revision(10)).unwrap();
-        recent.add(&group([(12, "a".into(), true)]), Revision(11)).unwrap();
-        assert_eq!(recent.last(Table::Things, b"a"), Some(Some(Revision(12))));
-        assert_eq!(recent.last(Table::Things, b"b/1"), Some(None), "a delete is a write");
-        assert_eq!(recent.last(Table::Things, b"b"), None);
-        assert_eq!(recent.last(Table::Policies, b"a"), None);
-        assert!(recent.any(Table::Things, b"b/") && !recent.any(Table::Things, b"c"));
-        for at in 12..15 {
-            assert!(recent.cover(Revision(10)) && !recent.cover(Revision(9)));
-            let many = (0..GENERATION).map(|i| (at + 1, format!("{at}/{i}"), true));
-            recent.add(&group(many), Revision(at)).unwrap();
+        let row = |recent: &RecentWrites, key: &str, since| {
+            recent.may_have_row(Table::Things, key.as_bytes(), Revision(since))
+        };
+        let below = |recent: &RecentWrites, prefix: &str, since| {
+            recent.may_have_below(Table::Things, prefix.as_bytes(), Revision(since))
+        };
+        assert!(row(&recent, "a", 9) && !row(&recent, "a", 10), "before the start anything was written");
+        let written = [(b"a".to_vec(), true), (b"b\x001\x00x".to_vec(), false)];
+        recent.add(&group(written), Revision(10), Revision(12));
+        recent.add(&group([(b"a".to_vec(), true)]), Revision(12), Revision(13));
+        assert!(row(&recent, "a", 12) && !row(&recent, "a", 13));
+        assert!(row(&recent, "b\x001\x00x", 11), "a delete is a write");
+        assert!(!row(&recent, "b\x001\x00x", 12) && !row(&recent, "b", 10) && !row(&recent, "b\0", 13));
+        assert!(!recent.may_have_row(Table::Policies, b"a", Revision(10)));
+        assert!(below(&recent, "b\0", 11) && !below(&recent, "b\0", 12) && !below(&recent, "c\0", 10));
+        assert!(below(&recent, "", 12) && !below(&recent, "", 13));
+        assert!(!recent.may_have_below(Table::Policies, b"", Revision(10)));
+        assert!(below(&recent, "c", 12) && !below(&recent, "c", 13), "as of the whole table");
+        assert!(below(&recent, "b\x002\0", 11) && !below(&recent, "b\x002\0", 12), "as of the first part");
+        for at in 13..16 {
+            let many = (0..GENERATION).map(|i| (format!("{at}/{i}").into_bytes(), true));
+            recent.add(&group(many), Revision(at), Revision(at + 1));
         }
-        assert_eq!(recent.last(Table::Things, b"a"), None, "forgotten, and so it is no longer covered");
-        assert!(recent.cover(Revision(13)) && !recent.cover(Revision(12)));
+        assert!(row(&recent, "a", 13), "forgotten");
+        assert!(!row(&recent, "a", 14) && row(&recent, "15/0", 15));
     }
 }
