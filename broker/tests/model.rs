@@ -32,6 +32,8 @@ mod session;
 mod storage;
 #[path = "model/translation.rs"]
 mod translation;
+#[path = "model/wills.rs"]
+mod wills;
 
 use proptest::prelude::*;
 use script::{Kind, scripts};

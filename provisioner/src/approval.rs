@@ -15,7 +15,6 @@ use crate::registry::{certificates, policy_attachments};
 use crate::stored::Stored;
 use crate::transact::transact;
 use crate::tx::Tx;
-use jitp_certs::Certificate;
 
 /// How a certificate is approved.
 #[derive(Debug, Clone, Default)]
@@ -128,8 +127,7 @@ async fn run(
         ReasonCode::Internal => RegistryError::Internal(cause.message),
         _ => RegistryError::RegistrationFailure(format!("{}: {}", cause.reason, cause.message)),
     };
-    let leaf = Certificate::from_der(&record.der)
-        .map_err(|e| RegistryError::Internal(format!("the stored certificate {id} cannot be read: {e}")))?;
+    let leaf = record.parsed()?;
     let parsed =
         inner.templates.jitp(tx.options(), &version.body).map_err(|problems| failed(problems.into()))?;
     let values = parameters::bind(&leaf, tx.options().jitp_serial_fallback);

@@ -29,6 +29,7 @@ use crate::records::{CertificateRecord, PolicyVersionRecord, TemplateType};
 use crate::registry::{PageRequest, Registry};
 use crate::sessions::SessionStore;
 use crate::simulate::{Simulation, simulate};
+use crate::tx::Tx;
 use jitp_certs::Certificate;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -282,13 +283,25 @@ impl Provisioner {
             let stands = claim::still_connects(&mut tx, principal.id()).await?;
             return Ok((!stands).then_some(ReasonCode::CertificateNotRegistered));
         }
-        let record: Option<CertificateRecord> = tx.get(&principal.id()).await?;
-        let Some(record) = record else { return Ok(Some(ReasonCode::CertificateNotRegistered)) };
-        Ok(match standing::standing(&record) {
-            Ok(standing::Standing::Active) => None,
-            Ok(standing::Standing::Pending(_)) => Some(ReasonCode::CertificatePendingActivation),
-            Err(cause) => Some(cause.reason),
-        })
+        Ok(registered(&mut tx, principal.id()).await?.err())
+    }
+    /// Who a registered certificate stands for while it has no connection. `Err`: why it may not have one now. Provisioning claims
+    /// are nobody without a connection.
+    ///
+    /// # Errors
+    /// `Unavailable` when the registry cannot be read.
+    pub async fn principal(
+        &self,
+        certificate: CertificateId,
+    ) -> Result<Result<Principal, ReasonCode>, RegistryError> {
+        let as_of = self.inner.registry.changes().latest();
+        let mut tx = self.inner.registry.begin();
+        let record = match registered(&mut tx, certificate).await? {
+            Ok(record) => record,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let leaf = record.parsed()?;
+        self.inner.principal(&mut tx, &leaf, &record, as_of).await.map(Ok)
     }
     /// RegisterThing over MQTT: provisions the device of an ownership token by a fleet template. Durable when it succeeds; the
     /// same token with the same template gets the same answer again until it expires, also after a restart, and the
@@ -416,6 +429,20 @@ impl Provisioner {
         self.inner.attempts.close().await;
         self.inner.registry.close().await
     }
+}
+
+/// The record of a certificate that may connect now, or why it may not.
+async fn registered(
+    tx: &mut Tx,
+    certificate: CertificateId,
+) -> Result<Result<CertificateRecord, ReasonCode>, RegistryError> {
+    let record: Option<CertificateRecord> = tx.get(&certificate).await?;
+    let Some(record) = record else { return Ok(Err(ReasonCode::CertificateNotRegistered)) };
+    Ok(match standing::standing(&record) {
+        Ok(standing::Standing::Active) => Ok(record),
+        Ok(standing::Standing::Pending(_)) => Err(ReasonCode::CertificatePendingActivation),
+        Err(cause) => Err(cause.reason),
+    })
 }
 
 impl std::fmt::Debug for Provisioner {

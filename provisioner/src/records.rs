@@ -97,6 +97,16 @@ impl CertificateRecord {
     pub fn pem(&self) -> String {
         jitp_certs::Certificate::pem_of(&self.der)
     }
+
+    /// The certificate. `Internal` if what is stored is none.
+    pub(crate) fn parsed(&self) -> Result<jitp_certs::Certificate, crate::error::RegistryError> {
+        jitp_certs::Certificate::from_der(&self.der).map_err(|error| {
+            crate::error::RegistryError::Internal(format!(
+                "the stored certificate {} cannot be read: {error}",
+                self.certificate_id
+            ))
+        })
+    }
 }
 /// A thing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

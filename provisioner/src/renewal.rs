@@ -172,7 +172,7 @@ async fn answered(
     request: &CertificateRequest,
 ) -> Result<Option<Renewed>, RegistryError> {
     let Some(certificate) = waiting(tx, old).await? else { return Ok(None) };
-    if request.check_answer(&parsed(&certificate)?).is_err() {
+    if request.check_answer(&certificate.parsed()?).is_err() {
         return Ok(None);
     }
     let link: Option<RenewalRecord> = tx.get(&old).await?;
@@ -223,16 +223,7 @@ fn check_subject(request: &CertificateRequest, subject: &DistinguishedName) -> R
 }
 
 fn subject(record: &CertificateRecord) -> Result<DistinguishedName, RegistryError> {
-    Ok(parsed(record)?.subject().clone())
-}
-
-fn parsed(record: &CertificateRecord) -> Result<Certificate, RegistryError> {
-    Certificate::from_der(&record.der).map_err(|error| {
-        RegistryError::Internal(format!(
-            "the stored certificate {} cannot be read: {error}",
-            record.certificate_id
-        ))
-    })
+    Ok(record.parsed()?.subject().clone())
 }
 
 fn audited(renewal: &Renewal, new: CertificateId, now: Timestamp) -> AuditRecord {

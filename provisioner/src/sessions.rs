@@ -60,6 +60,13 @@ pub enum SessionRow {
         /// The topic.
         topic: Arc<str>,
     },
+    /// The last will of a connection, until it is published or withdrawn.
+    Will {
+        /// Whose.
+        session: u64,
+        /// A number that no other will of this session has or had.
+        number: u64,
+    },
 }
 
 /// A set of rows that can be read one after another.
@@ -77,6 +84,8 @@ pub enum SessionRows {
     Queued(Option<u64>),
     /// All retained messages.
     Retained,
+    /// The wills of all sessions.
+    Wills,
 }
 
 /// The rows of sessions and retained messages. Cheap to clone. Obtained from
@@ -207,7 +216,8 @@ impl SessionRow {
             | Self::Subscription { session, .. }
             | Self::InFlight { session, .. }
             | Self::Received { session, .. }
-            | Self::Queued { session, .. } => Some(*session),
+            | Self::Queued { session, .. }
+            | Self::Will { session, .. } => Some(*session),
             Self::Message { .. } | Self::Retained { .. } => None,
         }
     }
@@ -229,6 +239,9 @@ impl SessionRow {
             }
             Self::Message { number } => (Table::SessionMessages, number.to_be_bytes().to_vec()),
             Self::Retained { topic } => (Table::RetainedMessages, topic.as_bytes().to_vec()),
+            Self::Will { session, number } => {
+                (Table::SessionWills, [session.to_be_bytes(), number.to_be_bytes()].concat())
+            }
         }
     }
 
@@ -240,14 +253,14 @@ impl SessionRow {
         let (number, rest) = key.split_first_chunk::<8>()?;
         let session = u64::from_be_bytes(*number);
         let packet_id = || rest.try_into().ok().map(u16::from_be_bytes);
+        let place = || rest.try_into().ok().map(u64::from_be_bytes);
         match table {
             Table::Sessions if rest.is_empty() => Some(Self::Session { session }),
             Table::SessionSubscriptions => Some(Self::Subscription { session, filter: text(rest)? }),
             Table::SessionInFlight => Some(Self::InFlight { session, packet_id: packet_id()? }),
             Table::SessionReceived => Some(Self::Received { session, packet_id: packet_id()? }),
-            Table::SessionQueues => {
-                Some(Self::Queued { session, sequence: u64::from_be_bytes(rest.try_into().ok()?) })
-            }
+            Table::SessionQueues => Some(Self::Queued { session, sequence: place()? }),
+            Table::SessionWills => Some(Self::Will { session, number: place()? }),
             Table::SessionMessages if rest.is_empty() => Some(Self::Message { number: session }),
             _ => None,
         }
@@ -263,6 +276,7 @@ impl SessionRows {
             Self::Received(session) => (Table::SessionReceived, session),
             Self::Queued(session) => (Table::SessionQueues, session),
             Self::Retained => (Table::RetainedMessages, None),
+            Self::Wills => (Table::SessionWills, None),
         }
     }
 }
@@ -292,6 +306,7 @@ mod tests {
             SessionRow::Queued { session, sequence: 256 },
             SessionRow::Message { number: 9 },
             SessionRow::Retained { topic: "t/é".into() },
+            SessionRow::Will { session, number: 3 },
         ]
     }
 

@@ -5,13 +5,15 @@ import threading
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from conftest import PATIENCE, certificate_id, wait_for
 
 
 class Device:
     def __init__(self, broker, device, client_id, protocol=mqtt.MQTTv311, chain=False, clean=True, will=None,
-                 username=None, host="127.0.0.1", port=None, keepalive=60, transport="tcp", source=""):
+                 username=None, host="127.0.0.1", port=None, keepalive=60, transport="tcp", source="", expiry=None):
         certificate, key, with_ca = device
         options = {} if protocol == mqtt.MQTTv5 else {"clean_session": clean}
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol,
@@ -32,7 +34,11 @@ class Device:
         self.client.on_publish = lambda _c, _u, mid, code, _p: self.acknowledged.update({mid: code})
         self.client.reconnect_delay_set(60, 60)
         port = port or (broker.port if transport == "tcp" else broker.https)
-        self.client.connect(host, port, keepalive=keepalive, bind_address=source)
+        kept = {}
+        if expiry:
+            kept = {"clean_start": False, "properties": Properties(PacketTypes.CONNECT)}
+            kept["properties"].SessionExpiryInterval = expiry
+        self.client.connect(host, port, keepalive=keepalive, bind_address=source, **kept)
         self.client.loop_start()
 
     def _on_connect(self, _client, _userdata, flags, code, _properties):

@@ -164,7 +164,7 @@ async fn a_registry_of_a_newer_format_is_refused() -> anyhow::Result<()> {
     assert_eq!(broker.terminate()?, Some(0));
     let format = broker.data_dir().join("registry/FORMAT");
     let text = std::fs::read_to_string(&format)?;
-    std::fs::write(&format, text.replace("format 3", "format 999"))?;
+    std::fs::write(&format, text.replace("format 4", "format 999"))?;
     let options = BrokerOptions { data_dir: Some(broker.data_dir().to_owned()), ..BrokerOptions::default() };
     let refused = Broker::refused(options.clone())?;
     assert_eq!(refused.code, Some(1), "{refused:?}");

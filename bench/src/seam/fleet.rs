@@ -39,7 +39,7 @@ impl Fleet {
         std::fs::create_dir_all(data_dir)?;
         let clock = Arc::new(SystemClock);
         let provisioner = Provisioner::open(data_dir, Options::default(), clock.clone()).await?;
-        let backend = Backend::restore(options(), provisioner.sessions(), clock).await?;
+        let backend = Backend::restore(options(), provisioner.sessions(), clock, &|_, _, _| None).await?;
         Ok((Self { backend, durable: true }, provisioner))
     }
 

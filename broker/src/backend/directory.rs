@@ -46,7 +46,7 @@ pub(super) struct Parked {
     pub(super) version: ProtocolVersion,
     pub(super) expires_at: Instant,
     /// A will that waits for its delay: its time, and what to publish then.
-    pub(super) will: Option<(Instant, Box<super::Will>)>,
+    pub(super) will: Option<(Instant, Box<super::KeptWill>)>,
     pub(super) timer: Timer,
 }
 
@@ -154,9 +154,9 @@ impl Slot {
 
 impl super::Will {
     /// The message to publish now.
-    pub(super) fn into_message(self, session: &Session) -> Message {
+    pub(super) fn to_message(&self, session: &Session) -> Message {
         let expires_at = self.message_expiry.map(super::timers::after);
-        let mut message = Message { expires_at, ..self.message };
+        let mut message = Message { expires_at, ..self.message.clone() };
         session.sign(&mut message);
         message
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::message::Delivery;
 use crate::session::durable::Recorder;
 use crate::session::{InFlight, SessionHandle};
-use jitp_provisioner::sessions::SessionRows;
+use jitp_provisioner::sessions::{SessionRow, SessionRows};
 use jitp_provisioner::{ManualClock, Options, Provisioner, SystemClock, Timestamp};
 
 const STARTED: u64 = 1_767_225_600_000;
@@ -28,30 +28,19 @@ impl Plant {
     async fn start_after(&self, seconds: u64, options: BackendOptions) -> Backend {
         self.clock.set(Timestamp(STARTED + 1000 * seconds));
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Backend::restore(options, self.provisioner.sessions(), clock).await.unwrap()
+        Backend::restore(options, self.provisioner.sessions(), clock, &revive).await.unwrap()
     }
     async fn start(&self) -> Backend {
         self.start_after(0, options()).await
     }
 
     /// How many rows there are of each kind.
-    async fn rows(&self) -> [usize; 6] {
-        let mut counts = [0; 6];
-        for (count, rows) in counts.iter_mut().zip([
-            SessionRows::Sessions,
-            SessionRows::Subscriptions(None),
-            SessionRows::InFlight(None),
-            SessionRows::Received(None),
-            SessionRows::Queued(None),
-            SessionRows::Retained,
-        ]) {
-            *count = self.provisioner.sessions().scan(rows, None, usize::MAX).await.unwrap().len();
-        }
-        counts
+    async fn rows(&self) -> [usize; 7] {
+        count_rows(&self.provisioner.sessions()).await.unwrap()
     }
 
     /// Waits until chores have left so many rows.
-    async fn until_rows(&self, backend: &Backend, rows: [usize; 6]) {
+    async fn until_rows(&self, backend: &Backend, rows: [usize; 7]) {
         let started = std::time::Instant::now();
         while self.rows().await != rows {
             assert!(started.elapsed() < Duration::from_secs(60), "{:?}", self.rows().await);
@@ -176,7 +165,7 @@ async fn a_session_and_its_queue_are_there_after_a_restart_however_long_it_is() 
     assert!(mail.iter().all(|delivery| !delivery.stored.is_repeated()), "none was sent before");
     assert_eq!(mail[3].qos, QoS::ExactlyOnce);
     assert_eq!(mail[4].subscription_identifiers.as_slice(), [NonZeroU32::new(7).unwrap()]);
-    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0]).await;
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0, 0]).await;
     assert_eq!(recorder(&backend).counts(), (0, 0, 0));
 }
 
@@ -230,7 +219,7 @@ async fn packet_ids_are_kept_over_a_restart_in_order() {
     for id in ids {
         assert!(session.acknowledged(id));
     }
-    plant.until_rows(&backend, [1, 1, 0, 0, 1, 0]).await;
+    plant.until_rows(&backend, [1, 1, 0, 0, 1, 0, 0]).await;
 }
 
 #[tokio::test]
@@ -320,7 +309,7 @@ async fn what_was_sent_with_either_qos_is_in_flight_in_the_order_of_sending_afte
         assert!(session.acknowledged(id));
     }
     assert_eq!(take_all(&mut session).await.len(), 2);
-    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0]).await;
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0, 0]).await;
     assert_eq!(recorder(&backend).counts(), (0, 0, 0));
     assert_eq!(session.session.queued(), (0, 0));
 }
@@ -405,11 +394,11 @@ async fn a_session_that_ends_leaves_nothing_behind() {
                 backend.settled().await;
                 let backend = plant.start().await;
                 open(&backend, clean("a")).await.close(Close::NORMAL);
-                plant.until_rows(&backend, [0; 6]).await;
+                plant.until_rows(&backend, [0; 7]).await;
                 return;
             }
         }
-        plant.until_rows(&backend, [0; 6]).await;
+        plant.until_rows(&backend, [0; 7]).await;
         assert_eq!(recorder(&backend).counts(), (0, 0, 0), "{round}");
     }
 }
@@ -427,7 +416,7 @@ async fn a_session_expires_to_the_second_whether_or_not_there_was_a_process() {
     stop(backend).await;
     // It was there at 3599, so it waits for another hour.
     let backend = plant.start_after(3599 + 3600, options()).await;
-    plant.until_rows(&backend, [0; 6]).await;
+    plant.until_rows(&backend, [0; 7]).await;
     assert_eq!(backend.counts(), Counts::default());
     assert!(!backend.open(persistent("a")).await.unwrap().session_present);
 }
@@ -586,7 +575,7 @@ async fn retained_messages_that_a_subscription_is_owed_come_after_a_kill_each_on
     let mut session = open(&backend, persistent("a")).await;
     got.extend(texts(&take_all(&mut session).await));
     assert_eq!(got, numbers);
-    plant.until_rows(&backend, [1, 1, 0, 0, 0, 300]).await;
+    plant.until_rows(&backend, [1, 1, 0, 0, 0, 0, 300]).await;
 }
 
 #[tokio::test]
@@ -641,7 +630,7 @@ async fn what_waits_for_a_shared_subscription_goes_to_another_member_when_a_sess
     let mut other = open(&backend, clean("b")).await;
     subscribe(&mut other, "$share/g/t", qos(QoS::AtLeastOnce)).await;
     open(&backend, clean("a")).await.close(Close::NORMAL);
-    plant.until_rows(&backend, [0; 6]).await;
+    plant.until_rows(&backend, [0; 7]).await;
     assert_eq!(texts(&take_all(&mut other).await), numbers);
 }
 
@@ -692,4 +681,176 @@ async fn a_subscription_that_is_there_already_is_not_stored_again() {
     assert_eq!(session.subscriptions().next().unwrap().1.qos, QoS::ExactlyOnce);
     let mail = take_all(&mut session).await;
     assert_eq!((payloads(&mail), mail[0].retain), (vec!["owed"], true));
+}
+
+/// For a will of an earlier process.
+fn revive(_: &Arc<str>, _: &Message, stored: &[u8]) -> Option<Arc<dyn WillAuthority>> {
+    let allows = match stored {
+        b"allows" => true,
+        b"refuses" => false,
+        _ => return None,
+    };
+    Some(Arc::new(Stored { allows }))
+}
+
+#[derive(Debug)]
+struct Stored {
+    allows: bool,
+}
+
+impl WillAuthority for Stored {
+    fn may_publish(&self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(std::future::ready(self.allows))
+    }
+
+    fn stored(&self) -> Vec<u8> {
+        if self.allows { b"allows".to_vec() } else { b"refuses".to_vec() }
+    }
+}
+
+fn with_will(client_id: &str, delay: u64, allows: bool) -> OpenRequest {
+    let message = retained("will", "gone", QoS::AtLeastOnce);
+    let delay = Duration::from_secs(delay);
+    let will = Will { message, message_expiry: None, delay, authority: Some(Arc::new(Stored { allows })) };
+    OpenRequest { will: Some(will), ..persistent(client_id) }
+}
+
+/// How many wills are stored.
+async fn wills(plant: &Plant) -> usize {
+    plant.rows().await[5]
+}
+
+async fn until_wills(plant: &Plant, backend: &Backend, left: usize) {
+    let started = std::time::Instant::now();
+    while wills(plant).await != left {
+        assert!(started.elapsed() < Duration::from_secs(60), "{}", wills(plant).await);
+        backend.settled().await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_delayed_will_is_published_once_when_it_is_due_over_restarts_and_kills() {
+    for killed in [false, true] {
+        let plant = Plant::new().await;
+        let backend = plant.start().await;
+        let mut watcher = open(&backend, persistent("watcher")).await;
+        subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+        drop(open(&backend, with_will("a", 60, true)).await);
+        backend.settled().await;
+        assert_eq!(wills(&plant).await, 1);
+        match killed {
+            true => kill(&backend, [watcher]).await,
+            false => {
+                drop(watcher);
+                stop(backend).await;
+            }
+        }
+        let backend = plant.start_after(59, options()).await;
+        let mut watcher = open(&backend, persistent("watcher")).await;
+        assert!(take_all(&mut watcher).await.is_empty(), "not before it is due");
+        kill(&backend, [watcher]).await;
+        let backend = plant.start_after(60, options()).await;
+        until_wills(&plant, &backend, 0).await;
+        let mut watcher = open(&backend, persistent("watcher")).await;
+        assert_eq!(payloads(&take_all(&mut watcher).await), ["gone"]);
+        kill(&backend, [watcher]).await;
+        let backend = plant.start_after(61, options()).await;
+        let mut watcher = open(&backend, persistent("watcher")).await;
+        assert!(take_all(&mut watcher).await.is_empty(), "once");
+        assert!(backend.retained("will").is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_will_of_a_client_that_was_connected_is_published_after_a_kill_if_its_authority_agrees() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+    let mut connected = vec![watcher];
+    for (client_id, delay, allows) in [("a", 0, true), ("b", 0, false), ("c", 60, true)] {
+        connected.push(open(&backend, with_will(client_id, delay, allows)).await);
+    }
+    kill(&backend, connected).await;
+    let backend = plant.start_after(1000, options()).await;
+    until_wills(&plant, &backend, 1).await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    assert_eq!(take_all(&mut watcher).await.len(), 1, "that of a");
+    // In time.
+    drop(open(&backend, persistent("c")).await);
+    until_wills(&plant, &backend, 0).await;
+    kill(&backend, [watcher]).await;
+    let backend = plant.start_after(2000, options()).await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    assert!(take_all(&mut watcher).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_will_that_is_withdrawn_leaves_nothing() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    open(&backend, with_will("a", 60, true)).await.close(Close::NORMAL);
+    drop(open(&backend, with_will("b", 60, true)).await);
+    backend.settled().await;
+    assert_eq!(wills(&plant).await, 1);
+    let prevented = SessionEnd::Administrative { prevent_will: true, clean_session: true };
+    assert!(backend.disconnect("b", prevented));
+    until_wills(&plant, &backend, 0).await;
+    drop(open(&backend, with_will("c", 0, true)).await);
+    until_wills(&plant, &backend, 0).await;
+    assert!(backend.retained("will").is_some(), "it was published");
+}
+
+#[tokio::test]
+async fn a_will_whose_session_is_gone_and_one_that_was_due_before_another_are_published_after_a_kill() {
+    let plant = Plant::new().await;
+    let store = plant.provisioner.sessions();
+    let backend = plant.start().await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+    let (gone, again) = (
+        open(&backend, with_will("gone", 60, true)).await,
+        open(&backend, with_will("again", 60, true)).await,
+    );
+    let session = |handle: &SessionHandle| handle.id().0.get();
+    let (gone_id, again_id) = (session(&gone), session(&again));
+    kill(&backend, [watcher, gone, again]).await;
+    // As if the process had been killed while a will was being asked for.
+    let rows = store.scan(SessionRows::Wills, None, 10).await.unwrap();
+    let (row, will) = rows.iter().find(|(row, _)| row.session() == Some(again_id)).unwrap();
+    let SessionRow::Will { number, .. } = row else { panic!("{row:?}") };
+    let earlier = SessionRow::Will { session: again_id, number: number - 1 };
+    let writes =
+        [(SessionRow::Session { session: gone_id }, None), (earlier, Some(will.clone()))].into_iter();
+    store.commit(&Arc::new(writes.collect())).await.unwrap();
+
+    let backend = plant.start_after(10, options()).await;
+    until_wills(&plant, &backend, 1).await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    assert_eq!(payloads(&take_all(&mut watcher).await), ["gone", "gone"]);
+    // The other one waits on, also when the process is killed again.
+    kill(&backend, [watcher]).await;
+    let backend = plant.start_after(69, options()).await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    assert!(take_all(&mut watcher).await.is_empty());
+    kill(&backend, [watcher]).await;
+    let backend = plant.start_after(70, options()).await;
+    until_wills(&plant, &backend, 0).await;
+    let mut watcher = open(&backend, persistent("watcher")).await;
+    assert_eq!(take_all(&mut watcher).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_will_that_nobody_answers_for_any_more_is_given_up() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let session = open(&backend, with_will("a", 0, true)).await;
+    kill(&backend, [session]).await;
+    let clock = Arc::clone(&plant.clock) as Arc<dyn Clock>;
+    let backend =
+        Backend::restore(options(), plant.provisioner.sessions(), clock, &|_, _, _| None).await.unwrap();
+    until_wills(&plant, &backend, 0).await;
+    assert!(backend.retained("will").is_none());
+    assert_eq!(backend.counts().offline, 1);
 }

@@ -1,6 +1,28 @@
 //! Looks at what a backend holds, for checks that it is bounded.
 use super::Backend;
 use crate::session::{Kept, Session};
+use jitp_provisioner::RegistryError;
+use jitp_provisioner::sessions::{SessionRows, SessionStore};
+
+/// All kinds of rows that can be counted.
+const KINDS: [SessionRows; 7] = [
+    SessionRows::Sessions,
+    SessionRows::Subscriptions(None),
+    SessionRows::InFlight(None),
+    SessionRows::Received(None),
+    SessionRows::Queued(None),
+    SessionRows::Wills,
+    SessionRows::Retained,
+];
+
+/// How many rows there are of each kind: sessions, subscriptions, in flight, received, queued, wills, retained.
+pub(crate) async fn count_rows(store: &SessionStore) -> Result<[usize; KINDS.len()], RegistryError> {
+    let mut counts = [0; KINDS.len()];
+    for (count, rows) in counts.iter_mut().zip(KINDS) {
+        *count = store.scan(rows, None, usize::MAX).await?.len();
+    }
+    Ok(counts)
+}
 
 /// How much one session holds.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,6 @@
 //! Wills that are published after their connection has ended: whoever set one is asked first whether it still may be.
-use super::{Local, Will};
+use super::{Along, KeptWill, Local, PublishError};
+use crate::message::Message;
 use crate::session::Session;
 use std::fmt;
 use std::pin::Pin;
@@ -11,48 +12,91 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub trait WillAuthority: fmt::Debug + Send + Sync {
     /// Whether the will may be published now. If that cannot be found out: no.
     fn may_publish(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+
+    /// What another process needs to know to answer in its place, beside the client and the message: see [`ReviveAuthority`]. At most
+    /// 65,535 bytes.
+    fn stored(&self) -> Vec<u8>;
 }
+
+/// Makes who is asked for a will of an earlier process: of the client id, the message, and what [`WillAuthority::stored`] gave
+/// there. `None`: that cannot be read.
+pub type ReviveAuthority<'a> =
+    &'a (dyn Fn(&Arc<str>, &Message, &[u8]) -> Option<Arc<dyn WillAuthority>> + Send + Sync);
 
 /// Wills in the order in which they fell due. There is at most one for each session that was left with one, so the
 /// queue is bounded by those.
 pub(super) struct LateWills {
-    due: UnboundedSender<(Arc<Session>, Box<Will>)>,
+    due: UnboundedSender<(Arc<Session>, Box<KeptWill>)>,
 }
 
 /// The other end of the queue.
-pub(super) type DueWills = UnboundedReceiver<(Arc<Session>, Box<Will>)>;
+pub(super) type DueWills = UnboundedReceiver<(Arc<Session>, Box<KeptWill>)>;
 
 impl LateWills {
     pub(super) fn new() -> (Self, DueWills) {
         let (due, wills) = unbounded_channel();
         (Self { due }, wills)
     }
+
+    /// Publishes a will once it may be, and can be.
+    pub(super) fn ask(&self, session: &Arc<Session>, will: Box<KeptWill>) {
+        // Fails only while the backend is being dropped: what is stored of it is for the next process.
+        let _ = self.due.send((Arc::clone(session), will));
+    }
 }
 
 impl Local {
     /// Publishes a will whose connection has ended before, if its authority agrees; without one at once.
-    pub(super) fn publish_late(&self, session: &Arc<Session>, will: Box<Will>) {
-        if will.authority.is_none() {
-            self.publish_will(session, *will);
+    pub(super) fn publish_late(&self, session: &Arc<Session>, kept: Box<KeptWill>) {
+        if kept.will.authority.is_none() {
+            self.publish_will(session, kept);
         } else {
-            // Fails only while the backend is being dropped.
-            let _ = self.late_wills.due.send((Arc::clone(session), will));
+            self.late_wills.ask(session, kept);
         }
+    }
+
+    /// Publishes a will: one that is stored, but cannot be published while nothing can be stored, afterwards.
+    pub(super) fn publish_will(&self, session: &Arc<Session>, kept: Box<KeptWill>) {
+        if !self.try_publish_will(session, &kept) {
+            self.late_wills.ask(session, kept);
+        }
+    }
+
+    /// `false`: not now.
+    fn try_publish_will(&self, session: &Session, kept: &KeptWill) -> bool {
+        let row = kept.row(session);
+        match self.publish(kept.will.to_message(session), row.clone().map(Along::Will)) {
+            Ok(_) => return true,
+            Err(PublishError::NotStored) if row.is_some() => return false,
+            Err(error) => {
+                tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
+            }
+        }
+        self.withdraw(session, kept, &mut self.recording());
+        true
     }
 }
 
 /// Asks for one will after another until the backend is gone.
 pub(super) async fn ask_and_publish(local: Weak<Local>, mut wills: DueWills) {
-    while let Some((session, will)) = wills.recv().await {
-        let allowed = match &will.authority {
+    while let Some((session, kept)) = wills.recv().await {
+        let allowed = match &kept.will.authority {
             Some(authority) => authority.may_publish().await,
             None => true,
         };
-        let Some(local) = local.upgrade() else { return };
-        if allowed {
-            local.publish_will(&session, *will);
+        loop {
+            let Some(local) = local.upgrade() else { return };
+            if !allowed {
+                local.withdraw(&session, &kept, &mut local.recording());
+                break;
+            }
+            if local.try_publish_will(&session, &kept) {
+                break;
+            }
+            let Some(recorder) = local.recorder.clone() else { break };
+            drop(local);
+            recorder.settled().await;
         }
-        drop(local);
         // Many may be due at once: let others run in between.
         tokio::task::consume_budget().await;
     }

@@ -1,7 +1,7 @@
 //! How a session begins, changes hands, waits and ends.
 use super::directory::{Parked, Slot};
 use super::timers::{Timer, after};
-use super::{Close, Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers, Will};
+use super::{Close, KeptWill, Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers};
 use crate::message::{Delivery, QoS, SessionId};
 use crate::session::durable::{LateRecording, NotStored, StoredInFlight, StoredSession, Ticket};
 use crate::session::{HeldBy, InFlight, Kept, Session, SessionHandle};
@@ -21,8 +21,8 @@ pub(crate) struct Leaving {
     pub(crate) kept: Kept,
     pub(crate) certificate: Option<CertificateId>,
     pub(crate) version: ProtocolVersion,
-    /// `None` also if it must not be published.
-    pub(crate) will: Option<Box<Will>>,
+    pub(crate) will: Option<Box<KeptWill>>,
+    pub(crate) publish_will: bool,
     /// Zero: the session ends now.
     pub(crate) expiry: Duration,
 }
@@ -95,7 +95,6 @@ impl Local {
                 let old = std::mem::replace(&mut slot.session, Arc::clone(&session));
                 return Asked::Granted(Grant { session, resumed: None, ended: Some((old, parked)) });
             }
-            // A will that still waits for its delay is not sent: the client is back in time.
             slot.session.go_online();
             Asked::Granted(Grant { session: Arc::clone(&slot.session), resumed: Some(parked), ended: None })
         })
@@ -110,23 +109,30 @@ impl Local {
         let ended = ended.map_or(0, |(old, parked)| self.finish_parked(&old, *parked, true));
         let session_expiry = request.session_expiry.min(self.options.session_expiry);
         let session_present = resumed.is_some();
+        let will = request.will.map(|will| self.keep_will(&session, will));
+        let (kept, old_will) = match resumed {
+            // If it still waits for its delay it is not sent: the client is back in time.
+            Some(parked) => (parked.kept, parked.will.map(|(_, will)| will)),
+            None => (Kept::default(), None),
+        };
         let mut handle = SessionHandle {
             local: Arc::clone(self),
             wakers: Wakers::of_others_than(session.id),
             session,
-            kept: resumed.map(|parked| parked.kept).unwrap_or_default(),
+            kept,
             held: HeldBy {
                 certificate: request.certificate,
                 version: request.version,
                 expiry: session_expiry,
-                will: None,
+                will,
+                opened: false,
                 window: request.receive_maximum.min(self.options.receive_maximum).max(1),
             },
             set_aside: 0,
             recorded: 0,
             closed: false,
         };
-        let ticket = self.record_opened(&handle.session, request.version, session_expiry).max(ended);
+        let ticket = self.record_opened(&handle, old_will.as_deref()).max(ended);
         if ticket > 0 {
             // Whatever the client is told from here on would be true after a crash, too.
             if let Err(error) = handle.read_back(ticket).await {
@@ -137,13 +143,20 @@ impl Local {
                 return Err(error);
             }
         }
-        handle.held.will = request.will.map(Box::new);
+        handle.held.opened = true;
         Ok(Opened { session: handle, session_present, session_expiry })
     }
 
-    fn record_opened(&self, session: &Session, version: ProtocolVersion, expiry: Duration) -> Ticket {
+    fn record_opened(&self, handle: &SessionHandle, old_will: Option<&KeptWill>) -> Ticket {
+        let SessionHandle { session, held, .. } = handle;
         let mut recording = self.recording();
-        self.record_session(session, version, expiry, None, &mut recording);
+        self.record_session(session, held.version, held.expiry, None, &mut recording);
+        if let Some(will) = &held.will {
+            self.record_will(session, will, None, &mut recording);
+        }
+        if let Some(will) = old_will {
+            self.withdraw(session, will, &mut recording);
+        }
         recording.urgent()
     }
 
@@ -178,17 +191,23 @@ impl Local {
 
     /// A connection lets go of its session.
     pub(crate) fn leave(&self, leaving: Leaving) {
-        let Leaving { session, kept, certificate, version, will, expiry } = leaving;
+        let Leaving { session, kept, certificate, version, will, publish_will, expiry } = leaving;
         if let Some(certificate) = certificate {
             self.directory.remove_from_certificate(certificate, &session);
         }
         self.online.fetch_sub(1, Ordering::Relaxed);
+        let will = will.filter(|will| {
+            if !publish_will {
+                self.withdraw(&session, will, &mut self.recording());
+            }
+            publish_will
+        });
         if expiry.is_zero() {
             let mut recording = self.recording();
             self.finish(&session, kept, &mut recording);
             recording.urgent();
             if let Some(will) = will {
-                self.publish_will(&session, *will);
+                self.publish_will(&session, will);
             }
             self.directory.with_session(&session, |slot| drop(slot.remove()));
         } else {
@@ -202,18 +221,18 @@ impl Local {
         session: &Arc<Session>,
         mut kept: Kept,
         version: ProtocolVersion,
-        will: Option<Box<Will>>,
+        will: Option<Box<KeptWill>>,
         expiry: Duration,
     ) {
         let queued = session.go_offline();
         self.share_out(session, &mut kept, queued);
         let expires_at = after(expiry);
         let delayed = match will {
-            Some(will) if will.delay.is_zero() => {
-                self.publish_will(session, *will);
+            Some(kept) if kept.will.delay.is_zero() => {
+                self.publish_will(session, kept);
                 None
             }
-            Some(will) => Some((after(will.delay).min(expires_at), will)),
+            Some(kept) => Some((after(kept.will.delay).min(expires_at), kept)),
             None => None,
         };
         let discarded = self.directory.with_session(session, |mut slot| {
@@ -223,7 +242,7 @@ impl Local {
                 return Some((kept, delayed));
             }
             // Here, where nobody can take the session over yet and record that it has a connection again.
-            self.record_parked(session, &mut kept, version, expiry, expires_at);
+            self.record_parked(session, &mut kept, version, expiry, expires_at, delayed.as_ref());
             let at = delayed.as_ref().map_or(expires_at, |(at, _)| *at);
             let timer = self.timers.set(at, Arc::clone(session));
             self.offline.fetch_add(1, Ordering::Relaxed);
@@ -236,12 +255,12 @@ impl Local {
             self.finish(session, kept, &mut recording);
             recording.urgent();
             if let Some((_, will)) = will {
-                self.publish_will(session, *will);
+                self.publish_will(session, will);
             }
         }
     }
 
-    /// Until when a durable session waits, and the packet ids that the client knows messages by.
+    /// Until when a durable session waits, and its will, and the packet ids that the client knows messages by.
     fn record_parked(
         &self,
         session: &Arc<Session>,
@@ -249,11 +268,15 @@ impl Local {
         version: ProtocolVersion,
         expiry: Duration,
         expires_at: Instant,
+        delayed: Option<&(Instant, Box<KeptWill>)>,
     ) {
         let Some(recorder) = self.recorder.as_ref().filter(|_| session.is_durable()) else { return };
         let mut recording = self.recording();
         let waits_until = Some(recorder.wall().at(expires_at));
         self.record_session(session, version, expiry, waits_until, &mut recording);
+        if let Some((due, will)) = delayed {
+            self.record_will(session, will, Some(*due), &mut recording);
+        }
         let Some(recording) = recording.begin() else { return };
         for sent in kept.in_flight.iter() {
             if let InFlight::Publish { packet_id, delivery } = sent
@@ -315,6 +338,9 @@ impl Local {
     pub(super) fn finish_parked(&self, session: &Arc<Session>, parked: Parked, with_will: bool) -> Ticket {
         let mut recording = self.recording();
         self.finish(session, parked.kept, &mut recording);
+        if let Some((_, will)) = parked.will.as_ref().filter(|_| !with_will) {
+            self.withdraw(session, will, &mut recording);
+        }
         let ticket = recording.urgent();
         if let Some((_, will)) = parked.will.filter(|_| with_will) {
             self.publish_late(session, will);
@@ -342,12 +368,6 @@ impl Local {
         {
             recording.delete(SessionRow::Session { session: session.id.0.get() });
             self.chores.reap(session.id, unread_from.map(|from| (Arc::clone(session), from)));
-        }
-    }
-
-    pub(super) fn publish_will(&self, session: &Session, will: Will) {
-        if let Err(error) = self.publish(will.into_message(session)) {
-            tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
         }
     }
 

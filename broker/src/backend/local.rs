@@ -1,8 +1,8 @@
 //! The backend within this process: from a published message to the mailboxes of its receivers.
-use super::chores::{Chore, Chores};
+use super::chores::{self, Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
-use super::late_wills::{self, LateWills};
+use super::late_wills::{self, DueWills, LateWills};
 use super::timers::Timers;
 use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
@@ -19,6 +19,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+/// What is recorded in the batch of a message.
+#[derive(Debug)]
+pub(crate) enum Along {
+    /// It came with QoS 2: its packet id is known as long as the message is.
+    Received(SessionRow),
+    /// It is a last will, which waits no longer.
+    Will(SessionRow),
+}
+
+/// Work beside what connections do: it begins once all is there that it concerns.
+pub(super) struct Duties {
+    chores: UnboundedReceiver<Chore>,
+    due_wills: DueWills,
+}
+
 /// All state. Handles and the clones of [`super::Backend`] share it.
 pub(crate) struct Local {
     pub(crate) options: BackendOptions,
@@ -31,6 +46,7 @@ pub(crate) struct Local {
     pub(super) timers: Arc<Timers>,
     pub(super) late_wills: LateWills,
     pub(super) sessions_made: AtomicU64,
+    pub(super) wills_made: AtomicU64,
     pub(super) tickets: AtomicU64,
     pub(super) online: AtomicUsize,
     pub(super) offline: AtomicUsize,
@@ -44,18 +60,21 @@ pub(crate) struct Local {
 impl Local {
     /// With nothing in it, and nothing is stored.
     pub(super) fn start(options: BackendOptions) -> Arc<Self> {
-        Self::begin(options, None, 0).0
+        let (local, duties) = Self::begin(options, None, 0);
+        local.take_up(duties);
+        local
     }
 
     /// With nothing in it. `recorder`: what there will be of durable sessions and retained messages is stored. Numbers of
-    /// sessions begin behind `first`. Gives the chores as well, for whoever has to see to it that they are done.
+    /// sessions and wills begin behind `first`.
     pub(super) fn begin(
         options: BackendOptions,
         recorder: Option<Arc<Recorder>>,
         first: u64,
-    ) -> (Arc<Self>, UnboundedReceiver<Chore>) {
+    ) -> (Arc<Self>, Duties) {
         let (late_wills, due_wills) = LateWills::new();
         let (chores, to_do) = Chores::new();
+        let duties = Duties { chores: to_do, due_wills };
         let local = Arc::new(Self {
             router: Router::new(options.hash_matches_parent),
             retained: Retained::new(options.retained_messages),
@@ -66,6 +85,7 @@ impl Local {
             late_wills,
             chores,
             sessions_made: AtomicU64::new(first),
+            wills_made: AtomicU64::new(first),
             tickets: AtomicU64::new(0),
             online: AtomicUsize::new(0),
             offline: AtomicUsize::new(0),
@@ -80,11 +100,19 @@ impl Local {
             options,
         });
         tokio::spawn(Arc::clone(&local.waking).run());
-        tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(&local), due_wills));
         if let Some(recorder) = &local.recorder {
             tokio::spawn(Arc::clone(recorder).run());
         }
-        let (timers, weak) = (Arc::clone(&local.timers), Arc::downgrade(&local));
+        (local, duties)
+    }
+
+    /// Sees to what is due from now on, until the last who knows of it is gone.
+    pub(super) fn take_up(self: &Arc<Self>, Duties { chores, due_wills }: Duties) {
+        if let Some(recorder) = &self.recorder {
+            tokio::spawn(chores::run(Arc::downgrade(self), Arc::clone(recorder), chores));
+        }
+        tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(self), due_wills));
+        let (timers, weak) = (Arc::clone(&self.timers), Arc::downgrade(self));
         tokio::spawn(async move {
             while let Some((timer, session)) = timers.next().await {
                 let Some(local) = weak.upgrade() else { return };
@@ -93,23 +121,21 @@ impl Local {
                 tokio::task::consume_budget().await;
             }
         });
-        (local, to_do)
     }
 
     /// Retains and delivers a message, and wakes who gets it.
-    pub(crate) fn publish(&self, message: Message) -> Result<Published, PublishError> {
+    pub(crate) fn publish(&self, message: Message, along: Option<Along>) -> Result<Published, PublishError> {
         let mut wakers = Wakers::default();
-        let published = self.publish_from(message, None, &mut wakers);
+        let published = self.publish_from(message, along, &mut wakers);
         self.waking.wake(&mut wakers);
         published
     }
 
-    /// Retains and delivers a message; adds who is to be woken. `received`: it came with QoS 2 and this packet id from a durable
-    /// session, which is to be known as long as the message is.
+    /// Retains and delivers a message; adds who is to be woken.
     pub(crate) fn publish_from(
         &self,
         mut message: Message,
-        received: Option<(&Session, u16)>,
+        along: Option<Along>,
         wakers: &mut Wakers,
     ) -> Result<Published, PublishError> {
         if message.retain {
@@ -117,8 +143,7 @@ impl Local {
         }
         // Looked at once, so that a message is refused as a whole.
         let cannot_be_stored = message.qos > QoS::AtMostOnce && self.is_stuck();
-        let received = received.filter(|(session, _)| session.is_durable());
-        if cannot_be_stored && (message.retain || received.is_some()) {
+        if cannot_be_stored && (message.retain || matches!(along, Some(Along::Received(_)))) {
             return Err(PublishError::NotStored);
         }
         let message = Arc::new(message);
@@ -127,15 +152,16 @@ impl Local {
             self.retain(&message, &mut recording)?;
         }
         let (matched, lag) = self.deliver(&message, cannot_be_stored, &mut recording, wakers)?;
-        if let Some((session, packet_id)) = received
+        let is_urgent = message.qos > QoS::AtMostOnce || along.is_some();
+        if let Some(along) = along
             && let Some(recording) = recording.begin()
         {
-            recording.put(SessionRow::Received { session: session.id.0.get(), packet_id }, vec![1]);
+            match along {
+                Along::Received(row) => recording.put(row, vec![1]),
+                Along::Will(row) => recording.delete(row),
+            }
         }
-        let ticket = match message.qos {
-            QoS::AtMostOnce => 0,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => recording.urgent(),
-        };
+        let ticket = if is_urgent { recording.urgent() } else { 0 };
         Ok(Published { matched, ticket, lag })
     }
 

@@ -9,6 +9,7 @@ mod directory;
 mod dropped;
 #[cfg(any(test, feature = "fuzzing"))]
 mod inspect;
+mod kept_will;
 mod late_wills;
 mod lifecycle;
 mod local;
@@ -17,9 +18,12 @@ mod timers;
 mod waking;
 
 pub(crate) use chores::message_of;
-pub use late_wills::WillAuthority;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use inspect::count_rows;
+pub(crate) use kept_will::KeptWill;
+pub use late_wills::{ReviveAuthority, WillAuthority};
 pub(crate) use lifecycle::Leaving;
-pub(crate) use local::Local;
+pub(crate) use local::{Along, Local};
 pub use restore::RestoreError;
 pub(crate) use timers::after;
 pub(crate) use waking::Wakers;
@@ -108,13 +112,15 @@ impl Backend {
 
     /// A backend whose durable sessions and retained messages are kept in a store: with those that are there. A session is
     /// durable if it outlives its connection. Takes time with what is stored, and memory with retained messages, sessions and
-    /// their subscriptions, not with what is queued for them. `clock` says when they expire.
+    /// their subscriptions, not with what is queued for them. `clock` says when they expire. `revive` makes who is asked for the
+    /// wills that are there.
     pub async fn restore(
         options: BackendOptions,
         store: SessionStore,
         clock: Arc<dyn Clock>,
+        revive: ReviveAuthority<'_>,
     ) -> Result<Self, RestoreError> {
-        Ok(Self { local: Local::restore(options, store, clock).await? })
+        Ok(Self { local: Local::restore(options, store, clock, revive).await? })
     }
 
     /// Opens the session of a client id for a connection that is authorised already.
@@ -127,7 +133,7 @@ impl Backend {
 
     /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
     pub fn publish(&self, message: Message) -> Result<Published, PublishError> {
-        self.local.publish(message)
+        self.local.publish(message, None)
     }
 
     /// Waits until a message of QoS 1 or 2 is stored for those whose sessions are durable, and as a retained one.
@@ -239,8 +245,8 @@ pub struct Will {
     pub message_expiry: Option<Duration>,
     /// Will Delay Interval.
     pub delay: Duration,
-    /// Who is asked if it is published later than at the end of its connection: then, or when its session ends. At the
-    /// end of the connection, [`Close::publish_will`] says.
+    /// Who is asked if it is published later than at the end of its connection: then, when its session ends, or after a kill.
+    /// At the end of the connection, [`Close::publish_will`] says.
     pub authority: Option<Arc<dyn WillAuthority>>,
 }
 

@@ -366,6 +366,10 @@ impl WillAuthority for Authority {
             allowed
         })
     }
+
+    fn stored(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 
 mod observer;
 mod random;
+mod registered;
 mod rules;
 pub(crate) mod swarm;
 
@@ -20,11 +21,10 @@ use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::server::ServerIdentity;
 use crate::tls::Peer;
 use jitp_provisioner::certs::{Attribute, Authority, KeyKind, LeafRequest, Validity};
-use jitp_provisioner::records::{CertificateStatus, PolicyTarget};
-use jitp_provisioner::registry::RegisterCertificate;
 use jitp_provisioner::{Options, Provisioner, SystemClock};
 use mqtt_protocol_core::mqtt::packet::{PacketType, Qos, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
+use registered::register;
 use rustls_pki_types::CertificateDer;
 use std::path::Path;
 use std::sync::Arc;
@@ -246,21 +246,10 @@ impl Plant {
         let provisioner = runtime.block_on(async {
             let provisioner =
                 Provisioner::open(directory, Options::default(), Arc::new(SystemClock)).await.unwrap();
-            let request = RegisterCertificate {
-                certificate: device.to_pem(),
-                of_ca: false,
-                ca_certificate: None,
-                status: CertificateStatus::Active,
-            };
-            let registry = provisioner.registry();
-            registry.register_certificate(request).await.unwrap();
             let everything = r#"{"Version":"2012-10-17","Statement":[
                 {"Effect":"Allow","Action":"iot:*","Resource":"*"},
                 {"Effect":"Deny","Action":"iot:*","Resource":"arn:aws:iot:us-east-1:000000000000:*/denied"}]}"#;
-            let policy: jitp_provisioner::names::PolicyName = "everything".parse().unwrap();
-            registry.create_policy(policy.clone(), everything).await.unwrap();
-            let target = PolicyTarget::Certificate(device.id());
-            registry.attach_policy(&policy, target).await.unwrap();
+            register(&provisioner, &device, "everything", everything).await;
             provisioner
         });
         let device = CertificateDer::from(device.der().to_vec());

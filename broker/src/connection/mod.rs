@@ -105,7 +105,7 @@ impl Shared {
         };
         let options = BackendOptions::new(&limits, config.profile);
         let clock = Arc::clone(provisioner.clock());
-        let backend = Backend::restore(options, sessions, clock)
+        let backend = Backend::restore(options, sessions, clock, &will::reviving(&provisioner))
             .await
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
         Ok(Arc::new(Self {

@@ -128,7 +128,7 @@ impl<'a> Opening<'a> {
         }
 
         let expiry = self.expiry(&principal);
-        let request = self.request(&identity, &principal, &context);
+        let request = self.request(&identity, &context);
         let (permissions, registration) = self.shared.live.enter(principal, context, granted);
         let keep_alive = self.keep_alive();
         let opened = self.shared.backend.open(request).await.map_err(|error| {
@@ -298,7 +298,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn request(&self, identity: &Identity, principal: &Principal, context: &ConnectContext) -> OpenRequest {
+    fn request(&self, identity: &Identity, context: &ConnectContext) -> OpenRequest {
         let session_expiry = match self.connect.version {
             ProtocolVersion::V311 if self.connect.clean_start => Duration::ZERO,
             ProtocolVersion::V311 => self.shared.limits.session_expiry,
@@ -311,11 +311,7 @@ impl<'a> Opening<'a> {
             clean_start: self.connect.clean_start,
             session_expiry,
             receive_maximum: self.connect.receive_maximum,
-            will: self
-                .connect
-                .will
-                .clone()
-                .map(|request| will(self.shared, request, identity, principal, context)),
+            will: self.connect.will.clone().map(|request| will(self.shared, request, identity, context)),
         }
     }
 

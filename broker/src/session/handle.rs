@@ -4,8 +4,8 @@ use super::durable::{
 };
 use super::{Awaited, Held, InFlight, Kept, RetainedScan, Session};
 use crate::backend::{
-    Close, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd, SubscribeError,
-    SubscribeOptions, Subscribed, Wakers, Will,
+    Along, Close, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
+    SubscribeError, SubscribeOptions, Subscribed, Wakers,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::router::{Keyed, Subscription};
@@ -50,7 +50,9 @@ pub(crate) struct HeldBy {
     pub(crate) certificate: Option<CertificateId>,
     pub(crate) version: crate::backend::ProtocolVersion,
     pub(crate) expiry: Duration,
-    pub(crate) will: Option<Box<Will>>,
+    pub(crate) will: Option<Box<KeptWill>>,
+    /// The client may be told that it has the session. Before that its will does not count.
+    pub(crate) opened: bool,
     /// Most QoS 1 and 2 messages in flight towards the client.
     pub(crate) window: u16,
 }
@@ -96,8 +98,10 @@ impl SessionHandle {
         packet_id: Option<u16>,
     ) -> Result<Published, PublishError> {
         self.session.sign(&mut message);
-        let received = packet_id.map(|packet_id| (&*self.session, packet_id));
-        let published = self.local.publish_from(message, received, &mut self.wakers)?;
+        let session = self.session.id.0.get();
+        let received = packet_id.filter(|_| self.session.is_durable());
+        let along = received.map(|packet_id| Along::Received(SessionRow::Received { session, packet_id }));
+        let published = self.local.publish_from(message, along, &mut self.wakers)?;
         self.recorded = self.recorded.max(published.ticket);
         Ok(published)
     }
@@ -526,13 +530,14 @@ impl SessionHandle {
             _ => (false, false),
         };
         let expiry = how.session_expiry.unwrap_or(self.held.expiry).min(self.local.options.session_expiry);
-        let publish_will = how.publish_will && !prevent_will;
+        let publish_will = how.publish_will && !prevent_will && self.held.opened;
         self.local.leave(Leaving {
             session: Arc::clone(&self.session),
             kept: std::mem::take(&mut self.kept),
             certificate: self.held.certificate,
             version: self.held.version,
-            will: self.held.will.take().filter(|_| publish_will),
+            will: self.held.will.take(),
+            publish_will,
             expiry: if discard { Duration::ZERO } else { expiry },
         });
     }

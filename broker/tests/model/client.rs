@@ -68,6 +68,7 @@ impl Stage {
             })?
         };
         let presence = self.model.connect(connect, will);
+        self.see_retained();
         let Opened { session, session_present, .. } = opened;
         match (presence, session_present) {
             (Presence::Yes, false) | (Presence::No, true) => {

@@ -2,6 +2,7 @@
 use super::script::{Acknowledges, TOPICS, is_shared};
 use super::semantics::{Model, Received};
 use super::session::{Certainty, Expected};
+use super::wills::suspected;
 use jitp_broker::message::QoS;
 
 impl Model {
@@ -52,6 +53,9 @@ impl Model {
         let mut found = session.take_pending(received);
         if found.is_none() && received.retain {
             found = session.take_retained(client, received, &self.messages, &self.retained, now);
+        }
+        if found.is_none() {
+            found = suspected(&mut self.suspects, session, client, message, received);
         }
         let Some(expected) = found else {
             return Err(format!(

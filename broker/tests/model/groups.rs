@@ -60,6 +60,11 @@ impl Groups {
         });
     }
 
+    /// Was it published to any?
+    pub fn know(&self, number: usize) -> bool {
+        self.0.iter().any(|item| item.number == number)
+    }
+
     pub fn joined(&mut self, client: usize, filter: usize, granted: QoS) {
         for item in self.0.iter_mut().filter(|item| item.filter == filter) {
             item.candidates.insert(client);

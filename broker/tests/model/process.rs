@@ -33,7 +33,8 @@ impl Process {
         };
         let clock = Arc::clone(clock) as Arc<dyn Clock>;
         let backend = runtime.block_on(async {
-            let backend = Backend::restore(options, storage.sessions().await, clock).await.unwrap();
+            let backend =
+                Backend::restore(options, storage.sessions().await, clock, &|_, _, _| None).await.unwrap();
             turns().await;
             backend
         });

@@ -240,7 +240,15 @@ impl Stage {
             turns().await;
         });
         self.model.tick();
+        self.see_retained();
         self.take_all()
+    }
+
+    /// Looks whether a will is retained that may be.
+    pub fn see_retained(&mut self) {
+        let backend = self.backend();
+        let _inside = self.process.as_ref().unwrap().runtime.enter();
+        self.model.see_retained(|topic| backend.retained(topic).and_then(|message| number_of(&message)));
     }
 
     pub fn restart(&mut self) -> Result<(), String> {

@@ -2,12 +2,13 @@
 //! topic level by level. Where the standard leaves a choice, this is the broker's.
 //!
 //! What a crash may take, and only that, is not expected but allowed: see [`Certainty`]. What is owed to one session is in
-//! `session`, what comes of it in `deliveries`, and what a restart or a kill leaves in `crash`.
+//! `session`, what comes of it in `deliveries`, last wills are in `wills`, and what a restart or a kill leaves in `crash`.
 use super::filters::{identifier, matches};
 use super::groups::Groups;
 use super::retained::{Kept, Retained, Scan};
 use super::script::{CLIENTS, Connect, FILTERS, Subscribe, TOPICS, is_shared};
 use super::session::{Away, Certainty, Expected, Session, Subscription, Will};
+use super::wills::{LeftWith, Suspect};
 use jitp_broker::backend::RetainHandling;
 use jitp_broker::message::QoS;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Model {
     pub ghosts: [Option<Session>; CLIENTS],
     pub retained: BTreeMap<&'static str, Retained>,
     pub groups: Groups,
+    /// Wills that are due perhaps.
+    pub suspects: Vec<Suspect>,
 }
 
 /// A message that somebody wants to publish.
@@ -71,6 +74,7 @@ impl Model {
             ghosts: Default::default(),
             retained: BTreeMap::new(),
             groups: Groups::default(),
+            suspects: Vec::new(),
         }
     }
 
@@ -104,7 +108,7 @@ impl Model {
 
     /// CONNECT of a client that has no connection, with the number of its will.
     pub fn connect(&mut self, connect: &Connect, will: Option<usize>) -> Presence {
-        let client = connect.client;
+        let (client, born) = (connect.client, self.event());
         let presence = match &self.sessions[client] {
             None => Presence::No,
             Some(_) if connect.clean => {
@@ -115,7 +119,7 @@ impl Model {
             Some(_) => Presence::Yes,
         };
         let expiry = connect.expiry.min(self.longest_expiry);
-        let session = self.sessions[client].get_or_insert_with(|| Session::new(expiry > 0));
+        let session = self.sessions[client].get_or_insert_with(|| Session::new(expiry > 0, born));
         session.acknowledges = connect.acknowledges;
         session.expiry = expiry;
         let delay = connect.will.as_ref().map_or(0, |will| will.delay);
@@ -127,13 +131,13 @@ impl Model {
     /// It turned out whether a session was there.
     pub fn was_present(&mut self, client: usize, present: bool) {
         if !present {
-            let old = self.sessions[client].take();
+            let (old, born) = (self.sessions[client].take(), self.event());
             self.member_is_gone(client);
             self.sessions[client] = old.map(|old| Session {
                 acknowledges: old.acknowledges,
                 expiry: old.expiry,
                 will: old.will,
-                ..Session::new(old.expiry > 0)
+                ..Session::new(old.expiry > 0, born)
             });
         }
         if let Some(session) = &mut self.sessions[client] {
@@ -146,7 +150,9 @@ impl Model {
         let timer_set = self.event();
         let Some(session) = &mut self.sessions[client] else { return };
         let expiry = expiry.unwrap_or(session.expiry).min(self.longest_expiry);
-        let will = session.will.take().filter(|_| with_will);
+        let will = session.will.take();
+        session.left_with = will.map(|will| LeftWith { will, published: with_will });
+        let will = will.filter(|_| with_will);
         self.groups.left(client);
         if expiry == 0 {
             if session.durable {
@@ -296,39 +302,6 @@ impl Model {
             session.pending.retain(|expected| !lost(expected));
         }
         self.groups.is_unknown(number);
-    }
-
-    /// A second passes: wills fall due, and sessions expire.
-    pub fn tick(&mut self) {
-        self.now += 1;
-        let now = self.now;
-        loop {
-            let due = |session: &Session| {
-                let away = session.away.as_ref().filter(|_| !session.uncertain)?;
-                let at = away.delayed.as_ref().map_or(away.expires_at, |(at, _)| *at);
-                (at <= now).then_some((at, away.timer_set))
-            };
-            let due = self.sessions.iter().enumerate().filter_map(|(client, session)| {
-                let (at, timer_set) = due(session.as_ref()?)?;
-                Some((at, timer_set, client))
-            });
-            let Some((_, _, client)) = due.min() else { return };
-            let timer_set = self.event();
-            let away = self.sessions[client].as_mut().and_then(|session| session.away.as_mut());
-            let will = match away {
-                Some(away) if away.expires_at > now => {
-                    away.timer_set = timer_set;
-                    away.delayed.take()
-                }
-                _ => {
-                    self.end(client, true);
-                    None
-                }
-            };
-            if let Some((_, will)) = will {
-                self.publish(will.number);
-            }
-        }
     }
 
     /// What must be retained now, by topic.

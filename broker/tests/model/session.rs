@@ -3,6 +3,7 @@ use super::filters::{identifier, matches};
 use super::retained::{Retained, Scan};
 use super::script::{Acknowledges, FILTERS, TOPICS, is_shared};
 use super::semantics::{Message, Received};
+use super::wills::LeftWith;
 use jitp_broker::message::QoS;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub enum Certainty {
 
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// What was made first is restored first.
+    pub born: u64,
     pub subscriptions: Vec<Subscription>,
     /// Not seen by the client, or to be seen again, in order.
     pub pending: Vec<Expected>,
@@ -30,6 +33,8 @@ pub struct Session {
     /// Of its last connection.
     pub expiry: u64,
     pub will: Option<Will>,
+    /// That of its last connection, if what became of it is not stored yet.
+    pub left_with: Option<LeftWith>,
     /// `None`: it has a connection.
     pub away: Option<Away>,
     /// It was killed before what became of it could be stored.
@@ -78,8 +83,9 @@ pub struct Expected {
 }
 
 impl Session {
-    pub fn new(durable: bool) -> Self {
+    pub fn new(durable: bool, born: u64) -> Self {
         Self {
+            born,
             subscriptions: Vec::new(),
             pending: Vec::new(),
             seen: Vec::new(),
@@ -88,6 +94,7 @@ impl Session {
             durable,
             expiry: 0,
             will: None,
+            left_with: None,
             away: None,
             uncertain: false,
         }

@@ -119,9 +119,7 @@ fn judge(
 
 async fn certificate(tx: &mut Tx, id: CertificateId) -> Result<Certificate, RegistryError> {
     let record: CertificateRecord = tx.require(&id).await?;
-    Certificate::from_der(&record.der).map_err(|error| {
-        RegistryError::Internal(format!("the stored certificate {id} cannot be read: {error}"))
-    })
+    record.parsed()
 }
 
 async fn applicable(

@@ -115,12 +115,14 @@ tables! {
     SessionMessages = "session-messages",
     /// topic → retained message.
     RetainedMessages = "retained-messages",
+    /// session, number (8 bytes, big endian) → a last will that is neither published nor withdrawn.
+    SessionWills = "session-wills",
 }
 
 impl Table {
     /// What MQTT sessions leave behind, and retained messages. No commit expects anything of these tables: each row has one
     /// writer, the broker that has the session. Their order never changes: it is in the redo log.
-    pub(crate) const OF_SESSIONS: [Table; 7] = [
+    pub(crate) const OF_SESSIONS: [Table; 8] = [
         Table::Sessions,
         Table::SessionSubscriptions,
         Table::SessionInFlight,
@@ -128,6 +130,7 @@ impl Table {
         Table::SessionQueues,
         Table::SessionMessages,
         Table::RetainedMessages,
+        Table::SessionWills,
     ];
     /// Is it one of them?
     pub(crate) const fn is_of_sessions(self) -> bool {
@@ -140,6 +143,7 @@ impl Table {
                 | Self::SessionQueues
                 | Self::SessionMessages
                 | Self::RetainedMessages
+                | Self::SessionWills
         )
     }
 }

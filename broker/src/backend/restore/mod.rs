@@ -1,17 +1,17 @@
-//! What an earlier process left: sessions, their subscriptions and retained messages into memory, queues counted.
+//! What an earlier process left: sessions, their subscriptions and wills, and retained messages into memory, queues counted.
 //!
 //! One session after another, in the order of their numbers, in which all that is stored of them lies: it takes memory with what
 //! there will be, and none beside it.
 mod rows_in_order;
+mod wills;
 
-use super::chores;
 use super::directory::{Parked, Slot};
-use super::{BackendOptions, Local};
+use super::{BackendOptions, Local, ReviveAuthority, after};
 use crate::message::SessionId;
 use crate::router::Subscription;
 use crate::session::durable::{
-    Recorder, Sequence, StoreBounds, StoredDelivery, StoredInFlight, StoredSession, Unreadable, Wall,
-    decode_message, decode_subscription, stored_filter,
+    Recorder, Sequence, StoreBounds, StoredDelivery, StoredInFlight, StoredSession, StoredWill, Unreadable,
+    Wall, decode_message, decode_subscription, stored_filter,
 };
 use crate::session::{Held, Kept, RetainedScan, Session, StoredQueue};
 use hashbrown::hash_table::Entry;
@@ -22,6 +22,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
+use wills::RestoredWills;
 
 /// Rows read at once.
 const PAGE: usize = 512;
@@ -52,6 +53,8 @@ pub enum RestoreError {
 struct Restoring {
     row: StoredSession,
     kept: Kept,
+    /// Its will, and the number of that.
+    will: Option<(u64, StoredWill)>,
     /// Messages in the queue and beside it, their bytes, and the next places.
     messages: usize,
     bytes: u32,
@@ -64,6 +67,7 @@ impl Restoring {
         Self {
             row,
             kept: Kept::default(),
+            will: None,
             messages: 0,
             bytes: 0,
             next: Sequence::FIRST_QUEUED,
@@ -87,12 +91,14 @@ struct Belongings<'s> {
     queued: RowsInOrder<'s>,
     in_flight: RowsInOrder<'s>,
     received: RowsInOrder<'s>,
+    wills: RowsInOrder<'s>,
+    restored_wills: RestoredWills<'s>,
     /// Sessions that are gone and have left messages.
     orphans: Vec<u64>,
 }
 
 impl<'s> Belongings<'s> {
-    fn of_all(recorder: &'s Recorder) -> Self {
+    fn of_all(recorder: &'s Recorder, revive: ReviveAuthority<'s>) -> Self {
         let all = |rows, at_once| RowsInOrder::new(recorder.store(), rows, at_once);
         Self {
             recorder,
@@ -100,6 +106,8 @@ impl<'s> Belongings<'s> {
             queued: all(SessionRows::Queued(None), PAGE_OF_MESSAGES),
             in_flight: all(SessionRows::InFlight(None), PAGE),
             received: all(SessionRows::Received(None), PAGE),
+            wills: all(SessionRows::Wills, PAGE_OF_MESSAGES),
+            restored_wills: RestoredWills::new(recorder, revive),
             orphans: Vec::new(),
         }
     }
@@ -109,10 +117,9 @@ impl<'s> Belongings<'s> {
         self.read_up_to(number, Some(session)).await
     }
 
-    /// Reads the rest, which belongs to nobody. Returns the sessions that are gone and have left messages.
-    async fn read_to_the_end(mut self) -> Result<Vec<u64>, RestoreError> {
-        self.read_up_to(u64::MAX, None).await?;
-        Ok(self.orphans)
+    /// Reads the rest, which belongs to nobody.
+    async fn read_to_the_end(&mut self) -> Result<(), RestoreError> {
+        self.read_up_to(u64::MAX, None).await
     }
 
     async fn read_up_to(
@@ -164,6 +171,20 @@ impl<'s> Belongings<'s> {
                 None => self.recorder.record().delete(row),
             }
         }
+        while let Some((row, value)) = self.wills.next_up_to(number).await? {
+            let SessionRow::Will { session: of, number: will } = row else { continue };
+            let stored =
+                StoredWill::decode(&value, self.recorder.wall()).map_err(|why| unreadable(&row, why))?;
+            // Of two the first was due already.
+            let due = match session.as_mut().filter(|_| of == number) {
+                Some(session) => session.will.replace((will, stored)),
+                None => Some((will, stored)),
+            };
+            self.restored_wills.found(will);
+            if let Some((will, stored)) = due {
+                self.restored_wills.is_due(of, will, stored);
+            }
+        }
         Ok(())
     }
 }
@@ -173,44 +194,57 @@ impl Local {
         options: BackendOptions,
         store: SessionStore,
         clock: Arc<dyn Clock>,
+        revive: ReviveAuthority<'_>,
     ) -> Result<Arc<Self>, RestoreError> {
         let wall = Wall::new(clock);
         // Above every number that a session or a message can have had: so many are not given within a millisecond.
         let first = wall.now().saturating_mul(NUMBERS_PER_MILLISECOND);
         let bounds = StoreBounds { messages: options.stored_messages, bytes: options.stored_bytes };
         let recorder = Recorder::new(store, wall, bounds, first);
-        let (local, to_do) = Self::begin(options, Some(Arc::clone(&recorder)), first);
-        local.restore_sessions(&recorder).await?;
+        let (local, duties) = Self::begin(options, Some(Arc::clone(&recorder)), first);
+        local.restore_sessions(&recorder, revive).await?;
         local.restore_retained(&recorder).await?;
-        // Not before all that refers to a message has been counted.
-        tokio::spawn(chores::run(Arc::downgrade(&local), recorder, to_do));
+        // Not before all that refers to a message has been counted, and all that gets one is there.
+        local.take_up(duties);
         Ok(local)
     }
 
-    async fn restore_sessions(self: &Arc<Self>, recorder: &Recorder) -> Result<(), RestoreError> {
+    async fn restore_sessions(
+        self: &Arc<Self>,
+        recorder: &Recorder,
+        revive: ReviveAuthority<'_>,
+    ) -> Result<(), RestoreError> {
         let mut sessions = RowsInOrder::new(recorder.store(), SessionRows::Sessions, PAGE);
-        let mut belongings = Belongings::of_all(recorder);
+        let mut belongings = Belongings::of_all(recorder, revive);
         let mut newest = 0;
         while let Some((row, value)) = sessions.next().await? {
             let Some(number) = row.session().and_then(NonZeroU64::new) else { continue };
             let stored = StoredSession::decode(&value).map_err(|why| unreadable(&row, why))?;
             let mut restoring = Restoring::new(stored);
             belongings.read(number.get(), &mut restoring).await?;
-            self.restore_session(recorder, SessionId(number), restoring);
+            self.restore_session(recorder, SessionId(number), restoring, &mut belongings.restored_wills);
             newest = number.get();
             // What is recorded of sessions that were connected is as much as they are many.
             recorder.room().await;
         }
         // The clock may have been set back.
         self.sessions_made.fetch_max(newest, Ordering::Relaxed);
-        for orphan in belongings.read_to_the_end().await?.into_iter().filter_map(NonZeroU64::new) {
+        belongings.read_to_the_end().await?;
+        for orphan in belongings.orphans.into_iter().filter_map(NonZeroU64::new) {
             self.chores.reap(SessionId(orphan), None);
         }
+        belongings.restored_wills.hand_over(self);
         Ok(())
     }
 
-    fn restore_session(self: &Arc<Self>, recorder: &Recorder, id: SessionId, restoring: Restoring) {
-        let Restoring { row, kept, messages, bytes, next, next_aside } = restoring;
+    fn restore_session(
+        self: &Arc<Self>,
+        recorder: &Recorder,
+        id: SessionId,
+        restoring: Restoring,
+        wills: &mut RestoredWills<'_>,
+    ) {
+        let Restoring { row, kept, will, messages, bytes, next, next_aside } = restoring;
         let now = recorder.wall().now();
         // Nobody knows when the process was killed: the session waits from now on.
         let killed = row.waits_until.is_none();
@@ -233,12 +267,28 @@ impl Local {
             self.router.subscribe(&held.filter, subscription);
         }
         let expires_at = recorder.wall().instant(waits_until);
-        let timer = self.timers.set(expires_at, Arc::clone(&session));
-        if killed {
+        let mut recording = self.recording();
+        if killed && let Some(recording) = recording.begin() {
             let row = StoredSession { waits_until: Some(waits_until), uncertain: true, ..row.clone() };
-            recorder.record().put(SessionRow::Session { session: id.0.get() }, row.encode());
+            recording.put(SessionRow::Session { session: id.0.get() }, row.encode());
         }
-        let parked = Parked { kept, version: row.version, expires_at, will: None, timer };
+        let will = will.and_then(|(number, will)| {
+            // Nobody knows when the process was killed: its delay begins now.
+            let due = match will.due {
+                Some(due) => recorder.wall().instant(due),
+                None => after(will.delay).min(expires_at),
+            };
+            let was_set = will.due.is_some();
+            let kept = wills.revive(id.0.get(), number, will, &mut recording)?;
+            if !was_set {
+                self.record_will(&session, &kept, Some(due), &mut recording);
+            }
+            Some((due, kept))
+        });
+        drop(recording);
+        let due = will.as_ref().map_or(expires_at, |(due, _)| expires_at.min(*due));
+        let timer = self.timers.set(due, Arc::clone(&session));
+        let parked = Parked { kept, version: row.version, expires_at, will, timer };
         let superseded = self.directory.with_entry(&row.client_id, |entry| {
             let parked = Some(Box::new(parked));
             match entry {
@@ -257,8 +307,9 @@ impl Local {
             None => {
                 self.offline.fetch_add(1, Ordering::Relaxed);
             }
-            Some((old, parked)) => {
+            Some((old, mut parked)) => {
                 self.timers.cancel(parked.timer);
+                wills.due.extend(parked.will.take().map(|(_, will)| (Arc::clone(&old), will)));
                 self.finish_parked(&old, *parked, false);
             }
         }

@@ -1,7 +1,7 @@
 //! Many sessions at once: each gets what is its own.
 use super::*;
 use crate::backend::tests::{clean, message, open, options, payloads, persistent, qos, subscribe};
-use crate::backend::{Backend, Close};
+use crate::backend::{Backend, Close, count_rows};
 use crate::message::{Delivery, Message, QoS};
 use crate::session::SessionHandle;
 use jitp_provisioner::{ManualClock, Timestamp};
@@ -15,7 +15,8 @@ const MANY: usize = 3 * PAGE + 7;
 const LARGE: usize = 1000;
 
 async fn start(store: &SessionStore, at: u64) -> Backend {
-    Backend::restore(options(), store.clone(), Arc::new(ManualClock::new(Timestamp(at)))).await.unwrap()
+    let clock = Arc::new(ManualClock::new(Timestamp(at)));
+    Backend::restore(options(), store.clone(), clock, &|_, _, _| None).await.unwrap()
 }
 
 /// The process is killed: its connections leave nothing but what is stored by now.
@@ -45,25 +46,14 @@ async fn take(session: &mut SessionHandle, count: usize) -> Vec<Delivery> {
     all
 }
 
-/// How many rows there are of each kind.
-async fn rows(store: &SessionStore) -> Vec<usize> {
-    let mut counts = Vec::new();
-    for rows in [
-        SessionRows::Sessions,
-        SessionRows::Subscriptions(None),
-        SessionRows::InFlight(None),
-        SessionRows::Received(None),
-        SessionRows::Queued(None),
-    ] {
-        counts.push(store.scan(rows, None, usize::MAX).await.unwrap().len());
-    }
-    counts
-}
-
 async fn until_nothing_is_left(backend: &Backend, store: &SessionStore) {
     let started = std::time::Instant::now();
-    while rows(store).await != [0; 5] {
-        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", rows(store).await);
+    loop {
+        let rows = count_rows(store).await.unwrap();
+        if rows == [0; 7] {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{rows:?}");
         backend.settled().await;
         tokio::task::yield_now().await;
     }

@@ -3,16 +3,14 @@
 use super::super::{Shared, greet};
 use super::observer::{Known, Observer};
 use super::random::Random;
+use super::registered::register;
 use super::rules::Rules;
-use crate::backend::{Counts, SessionEnd};
+use crate::backend::{Counts, SessionEnd, count_rows};
 use crate::config::{Config, Limits, Profile};
 use crate::server::ServerIdentity;
 use crate::tls::Peer;
 use jitp_provisioner::certs::{Attribute, Authority, Certificate, KeyKind, LeafRequest, Validity};
-use jitp_provisioner::names::PolicyName;
-use jitp_provisioner::records::{CertificateStatus, PolicyTarget};
-use jitp_provisioner::registry::RegisterCertificate;
-use jitp_provisioner::sessions::{SessionRows, SessionStore};
+use jitp_provisioner::sessions::SessionStore;
 use jitp_provisioner::{Options, Provisioner, SystemClock};
 use rustls_pki_types::CertificateDer;
 use std::collections::VecDeque;
@@ -102,7 +100,7 @@ impl Swarm {
                 let request = LeafRequest { subject: name.to_vec(), validity, key: KeyKind::EcP256 };
                 let device = authority.issue_device(&request).unwrap().certificate;
                 let rules = Rules::random(|bound| random.below(bound));
-                register(&provisioner, &device, &format!("p{number}").parse().unwrap(), &rules).await;
+                register(&provisioner, &device, &format!("p{number}"), &rules.document()).await;
                 devices.push((CertificateDer::from(device.der().to_vec()), Arc::new(rules)));
             }
             (provisioner, devices)
@@ -123,19 +121,6 @@ impl Swarm {
             scene.close().await
         })
     }
-}
-
-async fn register(provisioner: &Provisioner, device: &Certificate, policy: &PolicyName, rules: &Rules) {
-    let request = RegisterCertificate {
-        certificate: device.to_pem(),
-        of_ca: false,
-        ca_certificate: None,
-        status: CertificateStatus::Active,
-    };
-    let registry = provisioner.registry();
-    registry.register_certificate(request).await.unwrap();
-    registry.create_policy(policy.clone(), &rules.document()).await.unwrap();
-    registry.attach_policy(policy, PolicyTarget::Certificate(device.id())).await.unwrap();
 }
 
 /// One broker and its clients.
@@ -405,7 +390,7 @@ impl Scene {
         let backend = &self.shared.backend;
         backend.forget_all();
         let started = Instant::now();
-        while backend.stored_for_sessions() != (0, 0) || !self.is_store_empty().await {
+        while backend.stored_for_sessions() != (0, 0) || count_rows(&self.sessions).await.unwrap() != [0; 7] {
             backend.settled().await;
             tokio::time::advance(Duration::from_millis(100)).await;
             tokio::task::yield_now().await;
@@ -414,22 +399,6 @@ impl Scene {
         assert_eq!(backend.counts(), Counts::default());
         assert_eq!(backend.timers(), 0);
         self.known.delivered
-    }
-
-    async fn is_store_empty(&self) -> bool {
-        for rows in [
-            SessionRows::Sessions,
-            SessionRows::Subscriptions(None),
-            SessionRows::InFlight(None),
-            SessionRows::Received(None),
-            SessionRows::Queued(None),
-            SessionRows::Retained,
-        ] {
-            if !self.sessions.scan(rows, None, 1).await.unwrap().is_empty() {
-                return false;
-            }
-        }
-        true
     }
 }
 

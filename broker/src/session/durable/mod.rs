@@ -8,6 +8,7 @@ mod recorder;
 mod rows;
 mod sequence;
 mod stored_message;
+mod stored_will;
 mod wall;
 
 pub use fields::Unreadable;
@@ -19,4 +20,5 @@ pub(crate) use rows::{
 };
 pub(crate) use sequence::Sequence;
 pub(crate) use stored_message::decode_message;
+pub(crate) use stored_will::StoredWill;
 pub(crate) use wall::Wall;

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 const MAGIC: &str = "jitp registry";
 /// The format that this program writes, and the newest that it reads.
 ///
-/// 3 has the file of known keys, which a program that reads 2 would not keep up to date; otherwise they are the same.
-const FORMAT: u32 = 3;
+/// 3 has the file of known keys, which a program that reads 2 would not keep up to date. 4 has the last wills of sessions, which a
+/// program that reads 3 does not find in the redo log. Otherwise they are the same.
+const FORMAT: u32 = 4;
+/// The oldest that can be opened.
+const OLDEST: u32 = 2;
 /// A process that ends, or a store that was just dropped, may still hold the lock for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -31,7 +34,7 @@ impl Home {
         match home.read_format()? {
             Some(text) => match check_format(&home.root, &text)? {
                 Format::Current => {}
-                Format::Before => {
+                Format::Older => {
                     home.write_format().map_err(|e| at(&home.root.join("FORMAT"), "written", &e))?
                 }
             },
@@ -127,8 +130,8 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 /// Formats that can be opened.
 enum Format {
     Current,
-    /// The one before, which becomes the current one by being called so.
-    Before,
+    /// An older one, which becomes the current one by being called so.
+    Older,
 }
 
 fn check_format(root: &Path, text: &str) -> Result<Format, StoreError> {
@@ -139,8 +142,8 @@ fn check_format(root: &Path, text: &str) -> Result<Format, StoreError> {
     let version = lines.next().and_then(|l| l.strip_prefix("format ")).and_then(|v| v.parse::<u32>().ok());
     match version {
         Some(FORMAT) => Ok(Format::Current),
-        Some(before) if before + 1 == FORMAT => Ok(Format::Before),
-        Some(older) if (1..FORMAT).contains(&older) => Err(StoreError::Corrupt(format!(
+        Some(older) if (OLDEST..FORMAT).contains(&older) => Ok(Format::Older),
+        Some(older) if (1..OLDEST).contains(&older) => Err(StoreError::Corrupt(format!(
             "the registry in {} has format {older}, that of a jitp before its first release, which this program does \
              not read: use another directory",
             root.display()

@@ -566,7 +566,7 @@ async fn a_registry_of_the_format_before_is_opened_and_gets_what_is_new() {
     let store = fixture.open().await.unwrap();
     assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
     let format = std::fs::read_to_string(registry.join("FORMAT")).unwrap();
-    assert_eq!(format, "jitp registry\nformat 3\n", "a program that knows only the format before refuses it");
+    assert_eq!(format, "jitp registry\nformat 4\n", "a program that knows only the format before refuses it");
 }
 
 fn copy(from: &Path, to: &Path) {
