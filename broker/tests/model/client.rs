@@ -1,5 +1,4 @@
 //! A client that behaves well: what it knows, and what it does with what comes.
-use super::filters::identifier;
 use super::script::{Acknowledges, CLIENTS, Connect, Disconnect, Subscribe};
 use super::seam::Stage;
 use super::semantics::{Model, Presence};
@@ -140,7 +139,7 @@ impl Stage {
             no_local: subscribe.no_local,
             retain_as_published: subscribe.retain_as_published,
             retain_handling: subscribe.retain_handling,
-            identifier: NonZeroU32::new(identifier(subscribe.filter)),
+            identifier: subscribe.identifier().and_then(NonZeroU32::new),
         };
         let subscribed = self.process.as_ref().unwrap().runtime.block_on(async {
             let subscribed = connection.session.subscribe(&filter(subscribe.filter), options).await;

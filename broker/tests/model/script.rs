@@ -1,4 +1,5 @@
 //! What clients and the broker do, one step after another, and where such scripts come from.
+use super::filters::identifier;
 use jitp_broker::backend::RetainHandling;
 use jitp_broker::message::QoS;
 use proptest::prelude::*;
@@ -29,6 +30,10 @@ pub const FILTERS: [&str; 16] = [
     "$share/h/a/b",
     "$share/h/#",
 ];
+
+/// With a Subscription Identifier over sockets. No topic matches three of them: of a message with three, rumqttc 0.25 takes the
+/// last one for a part of the payload.
+const IDENTIFIED: [&str; 5] = ["a", "a/b", "a/#", "a/+/c", "/+"];
 
 /// What happens. A step that makes no sense, like a PUBLISH of a client that is away, is skipped.
 #[derive(Clone, PartialEq)]
@@ -113,6 +118,15 @@ pub struct Subscribe {
     pub no_local: bool,
     pub retain_as_published: bool,
     pub retain_handling: RetainHandling,
+    /// With a Subscription Identifier, which there is in MQTT 5 alone.
+    pub identified: bool,
+}
+
+impl Subscribe {
+    /// The Subscription Identifier.
+    pub fn identifier(&self) -> Option<u32> {
+        self.identified.then(|| identifier(self.filter))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -181,7 +195,7 @@ impl fmt::Debug for Step {
                 write!(f, "c{} {how}, expiry {:?}{}", gone.client, gone.expiry, rushed(gone.rushed))
             }
             Self::Subscribe(subscribe) => {
-                let Subscribe { client, filter, qos, no_local, retain_as_published, retain_handling } =
+                let Subscribe { client, filter, qos, no_local, retain_as_published, retain_handling, .. } =
                     subscribe;
                 write!(f, "c{client} subscribes to {} with {qos:?}", FILTERS[*filter])?;
                 write!(
@@ -231,32 +245,45 @@ pub enum Kind {
     Orderly,
     /// With kills in the middle of things.
     Crashing,
-    /// What a client over a socket can do without waiting for time to pass.
+    /// What clients over sockets, each of one version of MQTT, can do without waiting for time to pass and without leaving
+    /// anything unfinished, but for what is published right before a kill.
     OverSockets,
 }
 
-/// Scripts of up to so many steps.
+/// Whether a client over a socket speaks MQTT 5.
+pub fn speaks_5(client: usize) -> bool {
+    client < CLIENTS / 2
+}
+
+/// Scripts of up to so many steps, after those that begin with every client connected.
 pub fn scripts(kind: Kind, longest: usize) -> impl Strategy<Value = Script> {
-    prop::collection::vec(step(kind), 1..longest).prop_map(Script)
+    let begin =
+        |client| connect(kind).prop_map(move |connect| Step::Connect(of_client(kind, client, connect)));
+    let begin: Vec<_> = match kind {
+        Kind::OverSockets => (0..CLIENTS).map(begin).collect(),
+        Kind::Orderly | Kind::Crashing => Vec::new(),
+    };
+    (begin, prop::collection::vec(step(kind), 1..longest))
+        .prop_map(|(begin, then)| Script(begin.into_iter().chain(then).collect()))
 }
 
 fn step(kind: Kind) -> BoxedStrategy<Step> {
     let sockets = kind == Kind::OverSockets;
     let later = if sockets { 0 } else { 1 };
     let common = prop_oneof![
-        10 => connect(sockets).prop_map(Step::Connect),
+        10 => connect(kind).prop_map(Step::Connect),
         5 => disconnect(kind).prop_map(Step::Disconnect),
-        10 => subscribe(sockets).prop_map(Step::Subscribe),
-        2 => (client(), filter()).prop_map(|(client, filter)| Step::Unsubscribe { client, filter }),
+        10 => subscribe(kind).prop_map(Step::Subscribe),
+        2 => (client(), filter(kind)).prop_map(|(client, filter)| Step::Unsubscribe { client, filter }),
         20 => publish(kind).prop_map(Step::Publish),
     ];
     let broker = match kind {
         Kind::Orderly => Just(Step::Restart).boxed(),
         Kind::Crashing => prop_oneof![1 => Just(Step::Restart), 5 => Just(Step::Kill)].boxed(),
-        Kind::OverSockets => Just(Step::Restart).boxed(),
+        Kind::OverSockets => prop_oneof![Just(Step::Restart), Just(Step::Kill)].boxed(),
     };
     let count = prop_oneof![4 => 2..30usize, 1 => 120..280usize];
-    let burst = (topic(), qos(), count).prop_map(|(topic, qos, count)| Step::Burst { topic, qos, count });
+    let burst = (topic(kind), qos(), count).prop_map(|(topic, qos, count)| Step::Burst { topic, qos, count });
     prop_oneof![
         47 => common,
         2 => broker,
@@ -272,19 +299,27 @@ fn client() -> impl Strategy<Value = usize> {
     0..CLIENTS
 }
 
-fn topic() -> impl Strategy<Value = usize> {
-    prop_oneof![3 => 0..3usize, 1 => 0..TOPICS.len()]
+fn topic(kind: Kind) -> impl Strategy<Value = usize> {
+    // Clients may not publish to topics that begin with `$`, nor subscribe to them.
+    let all = (0..TOPICS.len()).filter(move |topic| may_use(kind, TOPICS[*topic]));
+    prop_oneof![3 => 0..3usize, 1 => prop::sample::select(all.collect::<Vec<_>>())]
 }
 
-fn filter() -> impl Strategy<Value = usize> {
-    0..FILTERS.len()
+fn filter(kind: Kind) -> impl Strategy<Value = usize> {
+    let all = (0..FILTERS.len()).filter(move |filter| may_use(kind, FILTERS[*filter]));
+    prop::sample::select(all.collect::<Vec<_>>())
+}
+
+/// Which member of a group gets a message cannot be told from outside without its Subscription Identifier.
+fn may_use(kind: Kind, name: &str) -> bool {
+    kind != Kind::OverSockets || !name.starts_with('$')
 }
 
 fn qos() -> impl Strategy<Value = QoS> {
     prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)]
 }
 
-fn connect(sockets: bool) -> impl Strategy<Value = Connect> {
+fn connect(kind: Kind) -> impl Strategy<Value = Connect> {
     let expiry = prop_oneof![2 => Just(0u64), 2 => 1..20u64, 4 => Just(1_000_000)];
     let receive_maximum = prop_oneof![1 => Just(1), 1 => 2..4u16, 4 => Just(u16::MAX)];
     let acknowledges = prop_oneof![
@@ -292,29 +327,43 @@ fn connect(sockets: bool) -> impl Strategy<Value = Connect> {
         1 => Just(Acknowledges::Halfway),
         1 => Just(Acknowledges::Nothing)
     ];
-    let will = prop::option::weighted(0.4, will());
+    let will = prop::option::weighted(0.4, will(kind));
     (client(), any::<bool>(), prop::bool::weighted(0.3), expiry, receive_maximum, acknowledges, will)
-        .prop_map(move |(client, v5, clean, expiry, receive_maximum, acknowledges, mut will)| {
-            let mut expiry = expiry;
-            if sockets {
-                expiry = if expiry == 0 { 0 } else { 1_000_000 };
-                will = None;
-            }
-            if !v5 {
-                expiry = if clean { 0 } else { 1_000_000 };
-                if let Some(will) = &mut will {
-                    (will.delay, will.expiry) = (0, None);
-                }
-            }
-            let acknowledges = if sockets { Acknowledges::Everything } else { acknowledges };
-            let receive_maximum = if sockets { u16::MAX } else { receive_maximum };
-            Connect { client, v5: v5 || sockets, clean, expiry, receive_maximum, acknowledges, will }
+        .prop_map(move |(client, v5, clean, expiry, receive_maximum, acknowledges, will)| {
+            let connect = Connect { client, v5, clean, expiry, receive_maximum, acknowledges, will };
+            of_client(kind, client, connect)
         })
 }
 
-fn will() -> impl Strategy<Value = LastWill> {
+/// What of a CONNECT this client can say.
+fn of_client(kind: Kind, client: usize, connect: Connect) -> Connect {
+    let connect = Connect { client, ..connect };
+    let connect = if kind == Kind::OverSockets { over_a_socket(connect) } else { connect };
+    if connect.v5 { connect } else { of_3_1_1(connect) }
+}
+
+fn over_a_socket(connect: Connect) -> Connect {
+    Connect {
+        v5: speaks_5(connect.client),
+        expiry: if connect.expiry == 0 { 0 } else { 1_000_000 },
+        receive_maximum: u16::MAX,
+        acknowledges: Acknowledges::Everything,
+        will: connect.will.map(|will| LastWill { delay: 0, expiry: None, ..will }),
+        ..connect
+    }
+}
+
+fn of_3_1_1(connect: Connect) -> Connect {
+    Connect {
+        expiry: if connect.clean { 0 } else { 1_000_000 },
+        will: connect.will.map(|will| LastWill { delay: 0, expiry: None, ..will }),
+        ..connect
+    }
+}
+
+fn will(kind: Kind) -> impl Strategy<Value = LastWill> {
     let delay = prop_oneof![1 => Just(0u64), 1 => 1..12u64];
-    (topic(), qos(), prop::bool::weighted(0.3), delay, prop::option::weighted(0.3, 1..8u64)).prop_map(
+    (topic(kind), qos(), prop::bool::weighted(0.3), delay, prop::option::weighted(0.3, 1..8u64)).prop_map(
         |(topic, qos, retain, delay, expiry)| {
             let retain = retain && !TOPICS[topic].starts_with('$');
             LastWill { topic, qos, retain, delay, expiry }
@@ -331,17 +380,26 @@ fn disconnect(kind: Kind) -> impl Strategy<Value = Disconnect> {
     })
 }
 
-fn subscribe(sockets: bool) -> impl Strategy<Value = Subscribe> {
+fn subscribe(kind: Kind) -> impl Strategy<Value = Subscribe> {
     let handling = prop_oneof![
         3 => Just(RetainHandling::Send),
         1 => Just(RetainHandling::SendIfNew),
         1 => Just(RetainHandling::DoNotSend)
     ];
-    (client(), filter(), qos(), prop::bool::weighted(0.25), any::<bool>(), handling).prop_map(
+    (client(), filter(kind), qos(), prop::bool::weighted(0.25), any::<bool>(), handling).prop_map(
         move |(client, filter, qos, no_local, retain_as_published, retain_handling)| {
-            let no_local = no_local && !is_shared(filter);
-            let filter = if sockets && is_shared(filter) { 0 } else { filter };
-            Subscribe { client, filter, qos, no_local, retain_as_published, retain_handling }
+            let has_options = kind != Kind::OverSockets || speaks_5(client);
+            let retain_handling = if has_options { retain_handling } else { RetainHandling::Send };
+            Subscribe {
+                client,
+                filter,
+                qos,
+                no_local: no_local && has_options && !is_shared(filter),
+                retain_as_published: retain_as_published && has_options,
+                retain_handling,
+                identified: kind != Kind::OverSockets
+                    || (has_options && IDENTIFIED.contains(&FILTERS[filter])),
+            }
         },
     )
 }
@@ -351,7 +409,7 @@ fn publish(kind: Kind) -> impl Strategy<Value = Publish> {
     let rushed = prop::bool::weighted(if kind == Kind::Crashing { 0.4 } else { 0.1 });
     (
         prop::option::weighted(0.8, client()),
-        topic(),
+        topic(kind),
         qos(),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.15),

@@ -3,7 +3,7 @@
 //!
 //! What a crash may take, and only that, is not expected but allowed: see [`Certainty`]. What is owed to one session is in
 //! `session`, what comes of it in `deliveries`, last wills are in `wills`, and what a restart or a kill leaves in `crash`.
-use super::filters::{identifier, matches};
+use super::filters::matches;
 use super::groups::Groups;
 use super::retained::{Kept, Retained, Scan};
 use super::script::{CLIENTS, Connect, FILTERS, Subscribe, TOPICS, is_shared};
@@ -203,6 +203,7 @@ impl Model {
             qos: subscribe.qos,
             no_local: subscribe.no_local,
             retain_as_published: subscribe.retain_as_published,
+            identifier: subscribe.identifier(),
         };
         let filter = subscribe.filter;
         let Some(session) = &mut self.sessions[subscribe.client] else { return false };
@@ -255,7 +256,7 @@ impl Model {
             if session.away.is_some() && qos == QoS::AtMostOnce {
                 continue;
             }
-            let mut identifiers: Vec<u32> = matching.iter().map(|held| identifier(held.filter)).collect();
+            let mut identifiers: Vec<u32> = matching.iter().filter_map(|held| held.identifier).collect();
             identifiers.sort_unstable();
             let retain = message.retain && matching.iter().any(|held| held.retain_as_published);
             session.pending.push(Expected {

@@ -1,5 +1,5 @@
 //! What the broker owes to a session: what it has subscribed to, and what has to come.
-use super::filters::{identifier, matches};
+use super::filters::matches;
 use super::retained::{Retained, Scan};
 use super::script::{Acknowledges, FILTERS, TOPICS, is_shared};
 use super::semantics::{Message, Received};
@@ -65,6 +65,7 @@ pub struct Subscription {
     pub qos: QoS,
     pub no_local: bool,
     pub retain_as_published: bool,
+    pub identifier: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -220,7 +221,7 @@ impl Session {
                 if kept.number == received.number
                     && topic == received.topic
                     && qos == received.qos
-                    && received.identifiers == [identifier(scan.subscription.filter)]
+                    && received.identifiers.iter().copied().eq(scan.subscription.identifier)
                 {
                     scan.came.push(topic.to_owned());
                     return Some(Expected {
