@@ -1,8 +1,10 @@
 //! Sessions and retained messages when the broker goes away: what was acknowledged is delivered, QoS 2 once.
 use anyhow::{Context, ensure};
 use jitp_certs::Issued;
-use jitp_tests::{Broker, BrokerOptions, Frame, Plant, Wire, wire};
+use jitp_tests::mqtt::{self, Connect, Property};
+use jitp_tests::{Broker, BrokerOptions, Frame, Plant, Wire, eventually, wire};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// An MQTT 3.1.1 client that keeps its session, packet by packet.
 struct Client {
@@ -451,4 +453,54 @@ async fn an_event_of_the_registry_reaches_a_watcher_that_was_away_when_the_broke
             return Ok(());
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_waits_over_restarts_and_kills_with_what_it_carries_and_goes_on_expiring()
+-> anyhow::Result<()> {
+    const LIFETIME: u32 = 600;
+    let mut plant = Plant::new()?;
+    let who = plant.staff.device("responder")?;
+    let responder = Connect::v5("responder").persistent();
+    let (mut client, _) = mqtt::Client::try_connect(&plant.broker, &who, &responder).await?;
+    client.subscribe("requests", 2).await?;
+    client.disconnect().await?;
+    let carried = [
+        Property::ResponseTopic("answers".to_owned()),
+        Property::CorrelationData((0..=255).collect()),
+        Property::user("größe", ""),
+    ];
+    let (mut requester, _) =
+        mqtt::Client::try_connect(&plant.broker, &who, &Connect::v5("requester")).await?;
+    for qos in [1, 2] {
+        let expiry = [Property::MessageExpiry(LIFETIME)];
+        let properties = [&carried[..], &expiry[..]].concat();
+        requester.publish(mqtt::Publish { properties, ..mqtt::Publish::new("requests", "", qos) }).await?;
+    }
+    let published = Instant::now();
+    plant.broker.terminate()?;
+    let mut plant = plant.restart()?;
+    plant.broker.kill()?;
+    let plant = plant.restart()?;
+    // A second is over at least, on the wall's clock as on this one.
+    eventually("a second", async || Ok((published.elapsed() >= Duration::from_secs(1)).then_some(())))
+        .await?;
+    let (mut client, connack) = mqtt::Client::try_connect(&plant.broker, &who, &responder).await?;
+    ensure!(connack.session_present(), "{connack:?}");
+    let (mut requester, _) =
+        mqtt::Client::try_connect(&plant.broker, &who, &Connect::v5("requester")).await?;
+    requester.subscribe("answers", 1).await?;
+    for qos in [1, 2] {
+        let came = client.message().await?;
+        ensure!(came.qos == qos && carried.iter().all(|one| came.properties.contains(one)), "{came:?}");
+        let left = came.properties.iter().find_map(|property| match property {
+            Property::MessageExpiry(left) => Some(*left),
+            _ => None,
+        });
+        ensure!(left.is_some_and(|left| (1..LIFETIME).contains(&left)), "{came:?}");
+        let properties = carried[1..2].to_vec();
+        client.publish(mqtt::Publish { properties, ..mqtt::Publish::new("answers", "", 1) }).await?;
+        ensure!(requester.message().await?.properties == carried[1..2], "the answer to {came:?}");
+    }
+    client.nothing().await
 }

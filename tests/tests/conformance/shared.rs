@@ -1,6 +1,7 @@
 //! Shared subscriptions (section 4.8), in 3.1.1 as well.
 use crate::{VERSIONS, house};
-use jitp_tests::mqtt::{Client, Connect, Publish, V5};
+use anyhow::bail;
+use jitp_tests::mqtt::{Client, Connect, Property, Publish, V5};
 use jitp_tests::wire::packet;
 
 // 5.0: 4.8.2-3
@@ -125,4 +126,66 @@ async fn a_message_of_qos_2_ends_with_the_session_of_the_member_it_was_sent_to()
     let (chosen, mut other, _) = two_members("group-ended", Connect::v5("group-ended")).await?;
     chosen.disconnect().await?;
     other.nothing().await
+}
+
+#[tokio::test]
+async fn what_a_member_has_not_acknowledged_goes_to_another_one_when_its_session_ends() -> anyhow::Result<()>
+{
+    let house = house()?;
+    for level in VERSIONS {
+        let name = format!("group-passed-on/{level}");
+        let mut leaving = house.listener(level, "group-leaving", &format!("$share/g/{name}")).await?;
+        let mut client = house.client(level, "group-passed-on").await?;
+        let texts = ["0", "1", "2"];
+        for text in texts {
+            client.publish(Publish::new(&name, text, 1)).await?;
+        }
+        for text in texts {
+            assert_eq!(leaving.take().await?.text(), text);
+        }
+        let mut staying = house.listener(level, "group-staying", &format!("$share/g/{name}")).await?;
+        drop(leaving);
+        let mut came = Vec::new();
+        for _ in texts {
+            let message = staying.message().await?;
+            assert_eq!(message.qos, 1);
+            came.push(message.text());
+        }
+        assert_eq!(came, texts);
+        staying.nothing().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shared_subscription_beside_others_is_a_message_of_its_own_with_its_own_identifier()
+-> anyhow::Result<()> {
+    let house = house()?;
+    let mut client = house.client(V5, "group-identified").await?;
+    let identifier = |id| [Property::SubscriptionIdentifier(id)];
+    for (filter, id) in [
+        ("group-identified/#", 1),
+        ("group-identified/+", 268_435_455),
+        ("$share/g/group-identified/+", 3),
+        ("$share/h/group-identified/#", 4),
+    ] {
+        client.subscribe_with(&identifier(id), &[(filter, 1)]).await?;
+    }
+    for qos in [0, 1] {
+        client.publish(Publish::new("group-identified/x", "", qos)).await?;
+        let mut came = Vec::new();
+        for _ in 0..3 {
+            let mut identifiers: Vec<u32> = Vec::new();
+            for property in client.message().await?.properties {
+                let Property::SubscriptionIdentifier(id) = property else { bail!("{property:?}") };
+                identifiers.push(id);
+            }
+            identifiers.sort_unstable();
+            came.push(identifiers);
+        }
+        came.sort();
+        assert_eq!(came, [vec![1, 268_435_455], vec![3], vec![4]]);
+        client.nothing().await?;
+    }
+    Ok(())
 }
