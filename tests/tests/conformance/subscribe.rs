@@ -78,6 +78,35 @@ async fn a_subscription_to_the_same_filter_replaces_the_old_one() -> anyhow::Res
     Ok(())
 }
 
+// 3.1.1: 3.8.4-3
+// 5.0: 3.8.4-4
+#[tokio::test]
+async fn no_message_is_lost_while_a_subscription_is_replaced() -> anyhow::Result<()> {
+    let house = house()?;
+    for level in VERSIONS {
+        let topic = format!("replaced-meanwhile/{level}");
+        let mut client = house.listener(level, "replaced-meanwhile", &topic).await?;
+        let mut publisher = house.client(level, "replaced-meanwhile-publisher").await?;
+        let texts: Vec<String> = (0..90).map(|number| number.to_string()).collect();
+        let messages: Vec<Publish> = texts.iter().map(|text| Publish::new(&topic, text, 1)).collect();
+        let publishing = tokio::spawn(async move {
+            for message in messages {
+                publisher.publish(message).await?;
+            }
+            anyhow::Ok(())
+        });
+        while !publishing.is_finished() {
+            for qos in [1, 2] {
+                client.subscribe(&topic, qos).await?;
+            }
+        }
+        publishing.await??;
+        assert_eq!(client.texts(texts.len()).await?, texts);
+        client.nothing().await?;
+    }
+    Ok(())
+}
+
 // 3.1.1: 3.8.4-4
 // 5.0: 3.8.4-5
 #[tokio::test]
