@@ -73,7 +73,9 @@ struct Line<T> {
     serving: usize,
     waiting: VecDeque<T>,
     /// The mean time from one end to the next while somebody waits.
-    pace: Option<Duration>,
+    pace: Duration,
+    /// Of how many ends that is the mean, [`SMOOTHING`] at most.
+    ends: u32,
     /// When the last one ended, if somebody has waited ever since.
     last_end: Option<Duration>,
 }
@@ -85,7 +87,8 @@ enum Arrival {
     TurnedAway,
 }
 
-/// An end changes the mean by this part of the difference.
+/// An end changes the mean by this part of the difference. Before there were as many it is not known well enough to send anybody
+/// away: the first ends of a storm are far apart.
 const SMOOTHING: u32 = 64;
 
 impl<T> Line<T> {
@@ -96,7 +99,8 @@ impl<T> Line<T> {
             patience,
             serving: 0,
             waiting: VecDeque::new(),
-            pace: None,
+            pace: Duration::ZERO,
+            ends: 0,
             last_end: None,
         }
     }
@@ -110,7 +114,8 @@ impl<T> Line<T> {
     /// How long one more would wait, as far as is known.
     fn expected_wait(&self) -> Duration {
         let ahead = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
-        self.pace.unwrap_or_default().saturating_mul(ahead)
+        let pace = if self.ends < SMOOTHING { Duration::ZERO } else { self.pace };
+        pace.saturating_mul(ahead)
     }
 
     fn arrive(&mut self, who: T) -> Arrival {
@@ -134,10 +139,8 @@ impl<T> Line<T> {
         };
         if let Some(last) = self.last_end.replace(now) {
             let took = now.saturating_sub(last);
-            self.pace = Some(match self.pace {
-                Some(pace) => (pace * (SMOOTHING - 1) + took) / SMOOTHING,
-                None => took,
-            });
+            self.ends = (self.ends + 1).min(SMOOTHING);
+            self.pace = (self.pace * (self.ends - 1) + took) / self.ends;
         }
         Some(next)
     }
@@ -194,7 +197,7 @@ mod tests {
         }
         line.finish(later);
         line.finish(later + MILLISECOND);
-        assert_eq!(line.pace, Some(MILLISECOND));
+        assert_eq!(line.pace, MILLISECOND);
     }
 
     proptest! {
