@@ -130,6 +130,7 @@ impl Local {
             },
             set_aside: 0,
             recorded: 0,
+            under_way: None,
             closed: false,
         };
         let ticket = self.record_opened(&handle, old_will.as_deref()).max(ended);

@@ -2,11 +2,12 @@
 use super::chores::{self, Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
+use super::fan_out::{self, FanOut, one_delivery};
 use super::late_wills::{self, DueWills, LateWills};
 use super::timers::Timers;
 use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
-use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::message::{Delivery, Message, QoS};
 use crate::rates::{Action, KeyedRates, Limit, Nanos, Rate};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
@@ -126,18 +127,23 @@ impl Local {
     /// Retains and delivers a message, and wakes who gets it.
     pub(crate) fn publish(&self, message: Message, along: Option<Along>) -> Result<Published, PublishError> {
         let mut wakers = Wakers::default();
-        let published = self.publish_from(message, along, &mut wakers);
+        let published = self.publish_from(message, along, &mut wakers).map(|(mut published, rest)| {
+            let lag = rest.and_then(|rest| rest.finish(self, &mut wakers));
+            published.lag = lag.or(published.lag);
+            published
+        });
         self.waking.wake(&mut wakers);
         published
     }
 
-    /// Retains and delivers a message; adds who is to be woken.
+    /// Retains and delivers a message; adds who is to be woken. If it is for very many, the caller delivers it to the rest of
+    /// them before it publishes anything else.
     pub(crate) fn publish_from(
         &self,
         mut message: Message,
         along: Option<Along>,
         wakers: &mut Wakers,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<(Published, Option<FanOut>), PublishError> {
         if message.retain {
             message.retained_at = self.recorder.as_ref().map_or(0, |recorder| recorder.wall().now());
         }
@@ -151,7 +157,7 @@ impl Local {
         if message.retain {
             self.retain(&message, &mut recording)?;
         }
-        let (matched, lag) = self.deliver(&message, cannot_be_stored, &mut recording, wakers)?;
+        let (published, rest) = self.deliver(&message, cannot_be_stored, &mut recording, wakers)?;
         let is_urgent = message.qos > QoS::AtMostOnce || along.is_some();
         if let Some(along) = along
             && let Some(recording) = recording.begin()
@@ -162,7 +168,7 @@ impl Local {
             }
         }
         let ticket = if is_urgent { recording.urgent() } else { 0 };
-        Ok(Published { matched, ticket, lag })
+        Ok((Published { ticket, ..published }, rest))
     }
 
     fn retain(&self, message: &Arc<Message>, recording: &mut LateRecording<'_>) -> Result<(), PublishError> {
@@ -200,54 +206,52 @@ impl Local {
         }
     }
 
-    /// Puts a message into the mailboxes of all it matches; returns how many, and for whom of them its publisher should wait. If
-    /// it cannot be stored, none may have to be.
+    /// Puts a message into the mailboxes of those it matches: all of them, or, if they are very many, those for whom it may have
+    /// to be stored, and returns the rest. If it cannot be stored, it may have to be for none.
     fn deliver(
         &self,
         message: &Arc<Message>,
         cannot_be_stored: bool,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
-    ) -> Result<(usize, Option<Arc<Lag>>), PublishError> {
+    ) -> Result<(Published, Option<FanOut>), PublishError> {
         let mut matches = Matches::within(MEMORY.take());
         self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
         let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
         if cannot_be_stored && matches.all.iter().any(must_be_stored) {
             return Err(PublishError::NotStored);
         }
-        let (mut count, mut lag) = (0, None);
+        let (mut matched, mut lag, mut rest) = (0, None, Vec::new());
+        if matches.all.len() > fan_out::AT_ONCE {
+            let stored = message.qos > QoS::AtMostOnce;
+            rest.extend(
+                matches
+                    .all
+                    .extract_if(.., |found| found.shared.is_none() && !(stored && must_be_stored(found))),
+            );
+            matched = rest.chunk_by(Match::is_of_the_same_session).count();
+        }
         let mut found = matches.all.drain(..).peekable();
-        while let Some(mut first) = found.next() {
-            count += 1;
+        while let Some(first) = found.next() {
+            matched += 1;
             if first.shared.is_some() {
                 lag = self.deliver_shared(first, message, recording, wakers).or(lag);
                 continue;
             }
-            let mut identifiers = SubscriptionIdentifiers::from(first.identifier);
-            let key = first.subscriber.key();
-            // Subscriptions that overlap are one delivery.
-            while let Some(same) = found.next_if(|next| next.subscriber.key() == key && next.shared.is_none())
-            {
-                first.qos = first.qos.max(same.qos);
-                first.retain_as_published |= same.retain_as_published;
-                if let Some(identifier) = same.identifier {
-                    identifiers.add(identifier);
-                }
-            }
-            let delivery = Delivery { subscription_identifiers: identifiers, ..first.delivery(message) };
+            let (session, delivery) = one_delivery(first, &mut found, message);
             // A session that has ended since gets nothing.
-            lag = self.push(&first.subscriber, delivery, recording, wakers).unwrap_or_default().or(lag);
+            lag = self.push(&session, delivery, recording, wakers).unwrap_or_default().or(lag);
         }
         drop(found);
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
-        Ok((count, lag))
+        Ok((Published { matched, ticket: 0, lag }, FanOut::new(message, rest)))
     }
 
     /// Puts a delivery into a mailbox, and stores it if the session is durable; adds who is to be woken. Returns whom
     /// its publisher should wait for. `Err`: the session has ended.
-    fn push(
+    pub(super) fn push(
         &self,
         session: &Arc<Session>,
         delivery: Delivery,
@@ -422,7 +426,7 @@ impl Drop for Local {
 }
 
 impl Match<Arc<Session>> {
-    fn delivery(&self, message: &Arc<Message>) -> Delivery {
+    pub(super) fn delivery(&self, message: &Arc<Message>) -> Delivery {
         Delivery {
             message: Arc::clone(message),
             qos: self.qos.min(message.qos),

@@ -7,6 +7,7 @@
 mod chores;
 mod directory;
 mod dropped;
+mod fan_out;
 #[cfg(any(test, feature = "fuzzing"))]
 mod inspect;
 mod kept_will;
@@ -18,6 +19,7 @@ mod timers;
 mod waking;
 
 pub(crate) use chores::message_of;
+pub(crate) use fan_out::FanOut;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use inspect::count_rows;
 pub(crate) use kept_will::KeptWill;

@@ -47,17 +47,16 @@ pub(crate) struct Waking {
 }
 
 impl Waking {
-    /// Wakes the first of them, and has the others woken. None are left.
+    /// Wakes them if they are few, and else has them woken. None are left.
     pub(crate) fn wake(&self, wakers: &mut Wakers) {
         /// Memory that is kept for the next of them.
         const KEPT: usize = 4;
-        let mut others = wakers.all.drain(..);
-        others.by_ref().take(AT_ONCE).for_each(Waker::wake);
-        if others.len() > 0 {
-            self.later.lock().extend(others.by_ref());
+        if wakers.all.len() <= AT_ONCE {
+            wakers.all.drain(..).for_each(Waker::wake);
+        } else {
+            self.later.lock().extend(wakers.all.drain(..));
             self.some.notify_one();
         }
-        drop(others);
         if wakers.all.capacity() > KEPT {
             wakers.all = Vec::new();
         }
@@ -124,7 +123,7 @@ mod tests {
         waking.wake(&mut wakers(AT_ONCE));
         assert_eq!(woken(), AT_ONCE);
         waking.wake(&mut wakers(3 * AT_ONCE));
-        assert_eq!(woken(), 2 * AT_ONCE);
+        assert_eq!(woken(), AT_ONCE);
         let mut before = woken();
         while woken() < 4 * AT_ONCE {
             tokio::task::yield_now().await;

@@ -14,6 +14,7 @@ use crate::enforcement::{Enforcement, Identity};
 use crate::events::Presence;
 use crate::live::Registration;
 use crate::message::{Delivery, QoS};
+use crate::overload::go_last;
 use crate::rates::{Action, Limit};
 use crate::record::{self, Details};
 use crate::services::Desk;
@@ -24,6 +25,7 @@ use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -245,6 +247,7 @@ impl<S: ByteStream> Established<S> {
                     let publish = super::incoming::Publish::new(publish, topic);
                     self.pipe.consume(length);
                     self.publish(publish)?;
+                    self.deliver_rest().await;
                     if self.is_ahead() || (retain && self.session.is_crowded()) {
                         Box::pin(self.catch_up()).await?;
                     }
@@ -295,6 +298,17 @@ impl<S: ByteStream> Established<S> {
             false => self.incomplete.or(Some(now)),
         };
         Ok(false)
+    }
+
+    /// A message for very many is delivered to some of them at a time: others have their turn in between.
+    async fn deliver_rest(&mut self) {
+        loop {
+            match self.session.deliver_more() {
+                ControlFlow::Continue(()) => go_last().await,
+                ControlFlow::Break(Some(lag)) => return self.wait_for_receiver(lag),
+                ControlFlow::Break(None) => return,
+            }
+        }
     }
 
     /// Encodes what the session has for the client. Returns whether there may be more.

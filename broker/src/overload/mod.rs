@@ -1,9 +1,11 @@
 //! When more come than can be served: handshakes are done in the order in which they came, a line that is too long is not
 //! joined, and who is connected already is served in between.
+mod last;
 mod line;
 mod refused;
 mod turnstile;
 
+pub(crate) use last::go_last;
 pub(crate) use line::Handshakes;
 pub(crate) use refused::{Because, RefusedConnections};
 pub(crate) use turnstile::Turnstile;

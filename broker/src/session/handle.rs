@@ -2,9 +2,9 @@
 use super::durable::{
     NotStored, Owed, Progress, Recording, Sequence, StoredInFlight, Ticket, encode_subscription,
 };
-use super::{Awaited, Held, InFlight, Kept, RetainedScan, Session};
+use super::{Awaited, Held, InFlight, Kept, Lag, RetainedScan, Session};
 use crate::backend::{
-    Along, Close, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
+    Along, Close, FanOut, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
     SubscribeError, SubscribeOptions, Subscribed, Wakers,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
@@ -35,11 +35,13 @@ pub struct SessionHandle {
     pub(crate) kept: Kept,
     pub(crate) held: HeldBy,
     /// Messages in flight towards the client that are the connection's own; the window counts them.
-    pub(crate) set_aside: usize,
+    pub(crate) set_aside: u16,
     /// The last batch that has something of this connection that it must wait for.
     pub(crate) recorded: Ticket,
     /// Connections that what was published is for: woken together.
     pub(crate) wakers: Wakers,
+    /// What was published last, if not everybody has it yet.
+    pub(crate) under_way: Option<Box<FanOut>>,
     /// Let go of already.
     pub(crate) closed: bool,
 }
@@ -76,8 +78,7 @@ impl SessionHandle {
     /// once [`SessionHandle::unsettled`] allows.
     pub fn publish(&mut self, message: Message) -> Result<Published, PublishError> {
         let published = self.publish_unannounced(message, None);
-        self.wake_receivers();
-        published
+        self.announce(published)
     }
 
     /// The same for a message that came with QoS 2 and this packet id, after [`SessionHandle::begin_exactly_once`].
@@ -87,23 +88,47 @@ impl SessionHandle {
         message: Message,
     ) -> Result<Published, PublishError> {
         let published = self.publish_unannounced(message, Some(packet_id));
-        self.wake_receivers();
-        published
+        self.announce(published)
     }
 
-    /// One of both, without [`Self::wake_receivers`]. `packet_id`: of QoS 2.
+    fn announce(&mut self, published: Result<Published, PublishError>) -> Result<Published, PublishError> {
+        let lag = self.deliver_rest();
+        self.wake_receivers();
+        published.map(|published| Published { lag: lag.or(published.lag), ..published })
+    }
+
+    /// One of both, without [`Self::wake_receivers`], and if it is for very many sessions only for those for whom it may have
+    /// to be stored: see [`Self::deliver_more`]. `packet_id`: of QoS 2.
     pub(crate) fn publish_unannounced(
         &mut self,
         mut message: Message,
         packet_id: Option<u16>,
     ) -> Result<Published, PublishError> {
+        self.deliver_rest();
         self.session.sign(&mut message);
         let session = self.session.id.0.get();
         let received = packet_id.filter(|_| self.session.is_durable());
         let along = received.map(|packet_id| Along::Received(SessionRow::Received { session, packet_id }));
-        let published = self.local.publish_from(message, along, &mut self.wakers)?;
+        let (published, rest) = self.local.publish_from(message, along, &mut self.wakers)?;
+        self.under_way = rest.map(Box::new);
         self.recorded = self.recorded.max(published.ticket);
         Ok(published)
+    }
+
+    /// Delivers what was published last to some more of those that it is for, and wakes them. `Continue`: others are left; let
+    /// everybody else have a turn before the next call. `Break`: all have it; whom of them the publisher should wait for.
+    pub(crate) fn deliver_more(&mut self) -> ControlFlow<Option<Arc<Lag>>> {
+        let Some(fan_out) = &mut self.under_way else { return ControlFlow::Break(None) };
+        let step = fan_out.go_on(&self.local, &mut self.wakers);
+        if step.is_break() {
+            self.under_way = None;
+        }
+        self.wake_receivers();
+        step
+    }
+
+    fn deliver_rest(&mut self) -> Option<Arc<Lag>> {
+        self.under_way.take().and_then(|fan_out| fan_out.finish(&self.local, &mut self.wakers))
     }
 
     /// Wakes the connections that have mail since this was called last. Called before anything that takes time, so that messages
@@ -391,13 +416,13 @@ impl SessionHandle {
 
     /// How many more QoS 1 and 2 messages may be in flight.
     fn room(&self) -> usize {
-        usize::from(self.held.window).saturating_sub(self.kept.in_flight.len() + self.set_aside)
+        usize::from(self.held.window).saturating_sub(self.kept.in_flight.len() + usize::from(self.set_aside))
     }
 
     /// Takes a place of the window for a QoS 1 message that is the connection's own. `false`: the window is full.
     pub(crate) fn set_aside(&mut self) -> bool {
         let has_room = self.room() > 0;
-        self.set_aside += usize::from(has_room);
+        self.set_aside += u16::from(has_room);
         has_room
     }
 
@@ -524,6 +549,7 @@ impl SessionHandle {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.deliver_rest();
         self.wake_receivers();
         let (prevent_will, discard) = match self.session.ended() {
             Some(SessionEnd::Administrative { prevent_will, clean_session }) => (prevent_will, clean_session),

@@ -1,0 +1,218 @@
+//! A message for very many goes to some of them at a time, so that whoever publishes it can let others have their turn in
+//! between. Each session still gets all messages in the order in which one client published them: the next one comes after
+//! the last of this.
+use super::Local;
+use super::waking::Wakers;
+use crate::message::{Delivery, Message, SubscriptionIdentifiers};
+use crate::router::{Keyed, Match};
+use crate::session::{Lag, Session};
+use std::iter::Peekable;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+/// Sessions that a message goes to at once: some tenths of a millisecond.
+pub(super) const AT_ONCE: usize = 256;
+
+/// Who is still to get a message. None of them has to be stored: what is stored is one batch, and goes first.
+pub(crate) struct FanOut {
+    message: Arc<Message>,
+    rest: Peekable<IntoIter<Match<Arc<Session>>>>,
+    lag: Option<Arc<Lag>>,
+}
+
+impl FanOut {
+    /// `None` if it goes to nobody.
+    pub(super) fn new(message: &Arc<Message>, rest: Vec<Match<Arc<Session>>>) -> Option<Self> {
+        let some = !rest.is_empty();
+        some.then(|| Self { message: Arc::clone(message), rest: rest.into_iter().peekable(), lag: None })
+    }
+
+    /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it; whom of them the
+    /// publisher should wait for.
+    pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<Option<Arc<Lag>>> {
+        let mut recording = local.recording();
+        for _ in 0..AT_ONCE {
+            let Some(first) = self.rest.next() else { break };
+            let (session, delivery) = one_delivery(first, &mut self.rest, &self.message);
+            // A session that has ended since gets nothing.
+            if let Ok(Some(lag)) = local.push(&session, delivery, &mut recording, wakers) {
+                self.lag = Some(lag);
+            }
+        }
+        match self.rest.peek() {
+            Some(_) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(self.lag.take()),
+        }
+    }
+
+    /// Delivers to all that are left.
+    pub(crate) fn finish(mut self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
+        loop {
+            if let ControlFlow::Break(lag) = self.go_on(local, wakers) {
+                return lag;
+            }
+        }
+    }
+}
+
+/// Subscriptions of one session that overlap are one delivery: takes the others of the first one's session, too.
+pub(super) fn one_delivery(
+    mut first: Match<Arc<Session>>,
+    others: &mut Peekable<impl Iterator<Item = Match<Arc<Session>>>>,
+    message: &Arc<Message>,
+) -> (Arc<Session>, Delivery) {
+    let mut identifiers = SubscriptionIdentifiers::from(first.identifier);
+    while let Some(same) = others.next_if(|next| first.is_of_the_same_session(next)) {
+        first.qos = first.qos.max(same.qos);
+        first.retain_as_published |= same.retain_as_published;
+        if let Some(identifier) = same.identifier {
+            identifiers.add(identifier);
+        }
+    }
+    let delivery = Delivery { subscription_identifiers: identifiers, ..first.delivery(message) };
+    (first.subscriber, delivery)
+}
+
+impl Match<Arc<Session>> {
+    /// Both are no subscriptions of groups, and of one session.
+    pub(super) fn is_of_the_same_session(&self, other: &Self) -> bool {
+        self.shared.is_none() && other.shared.is_none() && self.subscriber.key() == other.subscriber.key()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{clean, filter, mail, message, open, options, payloads, qos, subscribe};
+    use super::super::{Backend, BackendOptions, Close, OpenRequest, Will};
+    use super::AT_ONCE;
+    use crate::message::{Message, QoS};
+    use crate::session::SessionHandle;
+    use std::ops::ControlFlow;
+    use std::time::Duration;
+
+    /// More than go at once, each with two filters that overlap.
+    async fn crowd(backend: &Backend) -> Vec<SessionHandle> {
+        let mut crowd = Vec::new();
+        for number in 0..2 * AT_ONCE {
+            let mut session = open(backend, clean(&format!("crowd-{number}"))).await;
+            subscribe(&mut session, "to/+", qos(QoS::AtLeastOnce)).await;
+            subscribe(&mut session, "to/all", qos(QoS::AtMostOnce)).await;
+            crowd.push(session);
+        }
+        crowd
+    }
+
+    fn numbered(topic: &str, number: usize) -> Message {
+        Message::new(topic, number.to_string(), QoS::AtLeastOnce)
+    }
+
+    #[tokio::test]
+    async fn a_message_for_very_many_goes_to_some_at_a_time_and_to_each_once() {
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        let published = publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        assert_eq!(published.matched, crowd.len());
+        let mut have_it = 0;
+        loop {
+            let step = publisher.deliver_more();
+            let new = crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
+            assert!((1..=AT_ONCE).contains(&new), "{new}");
+            have_it += new;
+            if step.is_break() {
+                break;
+            }
+        }
+        assert_eq!(have_it, crowd.len());
+        assert!(publisher.deliver_more().is_break());
+        // Few get it at once.
+        crowd.truncate(10);
+        assert_eq!(publisher.publish_unannounced(numbered("to/all", 1), None).unwrap().matched, 10);
+        assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["1"]));
+    }
+
+    #[tokio::test]
+    async fn everybody_gets_everything_in_order_whoever_comes_goes_and_unsubscribes_meanwhile() {
+        const ROUNDS: usize = 12;
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        let (mut late, mut left) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let topic = ["to/all", "to/one"][round % 2];
+            publisher.publish_unannounced(numbered(topic, round), None).unwrap();
+            assert!(publisher.deliver_more().is_continue());
+            // In the middle: one goes, one wants no more, and one comes.
+            crowd.remove(17 * round).close(Close::NORMAL);
+            let mut leaver = crowd.pop().unwrap();
+            assert!(leaver.unsubscribe(&filter("to/+")).await && leaver.unsubscribe(&filter("to/all")).await);
+            left.push((round, leaver));
+            let mut comer = open(&backend, clean(&format!("late-{round}"))).await;
+            subscribe(&mut comer, "to/#", qos(QoS::AtMostOnce)).await;
+            late.push((round, comer));
+            if round % 3 > 0 {
+                while publisher.deliver_more().is_continue() {}
+            }
+        }
+        publisher.close(Close::NORMAL);
+        let numbers = |range: std::ops::Range<usize>| range.map(|n| n.to_string()).collect::<Vec<_>>();
+        for session in &mut crowd {
+            assert_eq!(payloads(&mail(session)), numbers(0..ROUNDS));
+        }
+        for (round, session) in &mut late {
+            assert_eq!(payloads(&mail(session)), numbers(*round + 1..ROUNDS), "came in round {round}");
+        }
+        for (round, session) in &mut left {
+            let got = mail(session);
+            let expected = [numbers(0..*round), numbers(0..*round + 1)];
+            assert!(expected.iter().any(|expected| payloads(&got) == *expected), "left in round {round}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_of_somebody_else_passes_while_one_for_very_many_is_under_way() {
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let (mut publisher, mut other) =
+            (open(&backend, clean("publisher")).await, open(&backend, clean("other")).await);
+        let mut quiet = open(&backend, clean("quiet")).await;
+        subscribe(&mut quiet, "quiet", qos(QoS::AtMostOnce)).await;
+        publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        assert!(publisher.deliver_more().is_continue());
+        other.publish(message("quiet", "now", QoS::AtMostOnce)).unwrap();
+        assert_eq!(payloads(&mail(&mut quiet)), ["now"]);
+        let mut new = || crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
+        assert_eq!(new(), AT_ONCE);
+        while publisher.deliver_more().is_continue() {}
+        assert_eq!(new(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn the_publisher_waits_for_one_that_lags_behind_whenever_it_gets_the_message() {
+        let backend = Backend::start(BackendOptions { queued_messages: 4, ..options() });
+        let _crowd = crowd(&backend).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        assert!(publisher.publish(numbered("to/all", 0)).unwrap().lag.is_none());
+        let published = publisher.publish_unannounced(numbered("to/all", 1), None).unwrap();
+        assert!(published.lag.is_none());
+        let lag = loop {
+            if let ControlFlow::Break(lag) = publisher.deliver_more() {
+                break lag;
+            }
+        };
+        assert!(lag.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_publisher_that_vanishes_has_published_to_all_before_its_will() {
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let will = message("to/all", "will", QoS::AtMostOnce);
+        let will = Some(Will { message: will, message_expiry: None, delay: Duration::ZERO, authority: None });
+        let mut publisher = open(&backend, OpenRequest { will, ..clean("publisher") }).await;
+        publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        drop(publisher);
+        assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["0", "will"]));
+    }
+}

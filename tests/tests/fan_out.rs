@@ -1,0 +1,72 @@
+//! A message that matches very many subscriptions goes to some of them at a time. No subscriber notices.
+use anyhow::{Context, ensure};
+use jitp_certs::Issued;
+use jitp_tests::{Plant, Wire, wire};
+
+const TOPIC: [&str; 6] = ["plant", "hall", "line", "cell", "robot", "state"];
+/// With all their filters more subscriptions than a message goes to at once.
+const CLIENTS: usize = 24;
+const MESSAGES: u16 = 60;
+
+/// A SUBSCRIBE to every filter without `#` that matches the topic.
+fn subscribe_every_way() -> Vec<u8> {
+    let mut body = vec![0, 1];
+    for ways in 0..1u32 << TOPIC.len() {
+        let levels = TOPIC.iter().enumerate();
+        let filter: Vec<&str> =
+            levels.map(|(at, level)| if ways >> at & 1 == 0 { *level } else { "+" }).collect();
+        let filter = filter.join("/");
+        body.extend((filter.len() as u16).to_be_bytes());
+        body.extend(filter.bytes());
+        body.push(0);
+    }
+    wire::packet(0x82, &body)
+}
+
+async fn subscriber(plant: &Plant, who: &Issued, client_id: &str) -> anyhow::Result<Wire> {
+    let (mut wire, answer) = Wire::connect(&plant.broker, who, client_id).await?;
+    ensure!(answer.connack_code()? == 0, "{answer:?}");
+    wire.send(&subscribe_every_way()).await?;
+    wire.receive_kind(9).await?.context("no SUBACK")?;
+    Ok(wire)
+}
+
+/// The numbers of what comes, up to the last one.
+async fn numbers(wire: &mut Wire) -> anyhow::Result<Vec<u16>> {
+    let mut numbers: Vec<u16> = Vec::new();
+    while numbers.last() != Some(&(MESSAGES - 1)) {
+        let frame = wire.receive_kind(3).await?.context("disconnected")?;
+        let number = frame.body.last_chunk().context("no number")?;
+        numbers.push(u16::from_be_bytes(*number));
+    }
+    Ok(numbers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_comes_to_each_client_once_and_in_order_whoever_comes_and_goes_meanwhile() -> anyhow::Result<()> {
+    let plant = Plant::new()?;
+    let who = plant.staff.device("operator")?;
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        clients.push(subscriber(&plant, &who, &format!("client-{number}")).await?);
+    }
+    let (mut publisher, _) = Wire::connect(&plant.broker, &who, "publisher").await?;
+    let topic = TOPIC.join("/");
+    let message = |number: u16| wire::publish(&topic, &number.to_be_bytes(), 1, number + 1);
+    // One goes while the first half is on its way, one comes before the second.
+    publisher.send(&(0..MESSAGES / 2).flat_map(message).collect::<Vec<_>>()).await?;
+    clients.pop().context("nobody")?.send(&wire::DISCONNECT).await?;
+    let mut late = subscriber(&plant, &who, "late").await?;
+    publisher.send(&(MESSAGES / 2..MESSAGES).flat_map(message).collect::<Vec<_>>()).await?;
+    for _ in 0..MESSAGES {
+        publisher.receive_kind(4).await?.context("no PUBACK")?;
+    }
+    for client in &mut clients {
+        assert_eq!(numbers(client).await?, (0..MESSAGES).collect::<Vec<_>>());
+    }
+    let of_late = numbers(&mut late).await?;
+    let first = *of_late.first().context("nothing")?;
+    assert_eq!(of_late, (first..MESSAGES).collect::<Vec<_>>());
+    ensure!(first <= MESSAGES / 2, "what was published after SUBACK is missing: {of_late:?}");
+    Ok(())
+}
