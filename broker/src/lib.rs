@@ -18,6 +18,7 @@ mod rates;
 mod record;
 mod retained;
 mod router;
+pub mod runtime;
 mod server;
 mod services;
 pub mod session;

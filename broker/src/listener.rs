@@ -1,6 +1,6 @@
 //! Listeners: binding, and accepting TCP connections up to the limit.
 use crate::connection::{self, Shared};
-use crate::overload::Because;
+use crate::overload::{Because, go_last};
 use crate::proxy_protocol::Proxies;
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 use std::fmt;
@@ -15,6 +15,8 @@ use tokio::time::sleep;
 /// Connections that the kernel keeps for us while we are busy: a fleet that comes back at once is not turned
 /// away.
 const BACKLOG: i32 = 4096;
+/// So many are accepted at once, then others have their turn.
+const AT_ONCE: usize = 16;
 /// The pause after accept failed for want of something, as file descriptors.
 const BREATHER: Duration = Duration::from_millis(50);
 
@@ -96,7 +98,13 @@ impl Bound {
         places: Arc<Semaphore>,
         mut stop: watch::Receiver<bool>,
     ) {
+        let mut accepted_at_once = 0;
         loop {
+            if accepted_at_once >= AT_ONCE {
+                accepted_at_once = 0;
+                go_last().await;
+            }
+            accepted_at_once += 1;
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stopped| *stopped) => return,

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = jitp_broker::runtime::builder().build()?;
     let global = cli.global;
     runtime.block_on(async {
         match cli.command {

@@ -151,7 +151,9 @@ impl<S: ByteStream> Established<S> {
             Ok(never) => match never {},
             Err(ending) => ending,
         };
-        self.end(ending).await;
+        let shared = Arc::clone(&self.shared);
+        // On the heap, so that a connection that lasts does not pay for it.
+        Box::pin(async move { shared.ends.pass(self.end(ending)).await }).await;
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ending> {

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub handshakes: Handshakes,
     /// All work before CONNACK passes here.
     pub turnstile: Turnstile,
+    /// And all work on the end of a connection here.
+    pub ends: Turnstile,
     /// Becomes true when the broker stops: who is not past CONNACK by then is let go.
     pub stopping: watch::Receiver<bool>,
 }
@@ -128,6 +130,7 @@ impl Shared {
                 limits.handshake_deadline,
             ),
             turnstile: Turnstile::new(),
+            ends: Turnstile::new(),
             provisioner,
             stopping,
             limits,

@@ -1,11 +1,11 @@
-//! Lets only as many tasks work at something at the same instant as there are processors, in order. The run queue of the
-//! runtime then holds few of them, however many there are, and others get their turn in between.
+//! Lets only as many tasks have work that they can go on with in the run queue as there are processors, in order, however many
+//! there are. Others get their turn in between.
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::{future::poll_fn, num::NonZeroUsize};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
-/// Slots, each taken for the length of one poll.
+/// Slots, each taken from when work can go on until it has done so: a poll.
 pub(crate) struct Turnstile {
     slots: Semaphore,
 }
@@ -24,27 +24,51 @@ impl Turnstile {
     }
 
     /// Does some work whenever there is a slot. While the work waits for something it holds none.
+    ///
+    /// Whoever has got a slot goes to the end of the run queue with it. If it went on at once a slot would only be held while a
+    /// processor does the work, and there would always be one: all work that can go on would be in the run queue, and none in line
+    /// here. And whoever is called by the one before would go on before everybody else, as the runtime does with what a task wakes.
     pub(crate) async fn pass<W: Future>(&self, work: W) -> W::Output {
         let mut work = pin!(work);
-        let mut waiting: Option<Waiting<'_>> = None;
+        let mut stage = Stage::Out;
         poll_fn(|context| {
-            let slot = match waiting.is_none().then(|| self.slots.try_acquire()) {
-                Some(Ok(slot)) => Ok(slot),
-                Some(Err(_)) | None => {
-                    let wait = waiting.get_or_insert_with(|| Box::pin(self.slots.acquire()));
-                    match wait.as_mut().poll(context) {
-                        Poll::Ready(slot) => slot,
-                        Poll::Pending => return Poll::Pending,
-                    }
+            let mut wait: Waiting<'_> = match std::mem::replace(&mut stage, Stage::Out) {
+                Stage::Called(slot) => {
+                    let done = work.as_mut().poll(context);
+                    drop(slot);
+                    return done;
                 }
+                Stage::InLine(wait) => wait,
+                Stage::Out => match self.slots.try_acquire() {
+                    Ok(slot) => {
+                        stage = Stage::Called(Ok(slot));
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(_) => Box::pin(self.slots.acquire()),
+                },
             };
-            waiting = None;
-            let done = work.as_mut().poll(context);
-            drop(slot);
-            done
+            stage = match wait.as_mut().poll(context) {
+                Poll::Ready(slot) => {
+                    context.waker().wake_by_ref();
+                    Stage::Called(slot)
+                }
+                Poll::Pending => Stage::InLine(wait),
+            };
+            Poll::Pending
         })
         .await
     }
+}
+
+/// Where work is that passes.
+enum Stage<'a> {
+    /// It waits for something.
+    Out,
+    /// It could go on, and waits for a slot.
+    InLine(Waiting<'a>),
+    /// It has a slot, and is in the run queue. The slots are never closed, so there is no error.
+    Called(Result<SemaphorePermit<'a>, AcquireError>),
 }
 
 #[cfg(test)]
@@ -76,6 +100,51 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(turnstile.slots.available_permits(), 2);
+    }
+
+    /// On one processor, with a task that goes round the run queue: between two of its turns there is only as much work as there
+    /// are slots, although all of it can go on all the time.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn others_get_their_turn_after_as_much_work_as_there_are_slots() {
+        const SLOTS: usize = 2;
+        let (turnstile, done) = (Arc::new(Turnstile::with(SLOTS)), Arc::new(AtomicUsize::new(0)));
+        let watching = tokio::spawn(async move {
+            let work = |_| {
+                let (turnstile, done) = (Arc::clone(&turnstile), Arc::clone(&done));
+                tokio::spawn(async move {
+                    let work = async {
+                        for _ in 0..20 {
+                            done.fetch_add(1, Ordering::SeqCst);
+                            go_round().await;
+                        }
+                    };
+                    turnstile.pass(work).await;
+                })
+            };
+            let tasks: Vec<_> = (0..100).map(work).collect();
+            let (mut before, mut most) = (0, 0);
+            while tasks.iter().any(|task| !task.is_finished()) {
+                go_round().await;
+                let now = done.load(Ordering::SeqCst);
+                most = most.max(now - before);
+                before = now;
+            }
+            (before, most)
+        });
+        assert_eq!(watching.await.unwrap(), (2000, SLOTS));
+    }
+
+    /// To the end of the run queue.
+    async fn go_round() {
+        let mut there = false;
+        poll_fn(|context| match std::mem::replace(&mut there, true) {
+            true => Poll::Ready(()),
+            false => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
