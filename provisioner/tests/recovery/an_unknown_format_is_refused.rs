@@ -8,9 +8,9 @@ async fn an_unknown_format_is_refused() {
     registry.close().await.unwrap();
     let format = dir.path().join("registry/FORMAT");
     let ours = std::fs::read_to_string(&format).unwrap();
-    assert_eq!(ours, "jitp registry\nformat 3\n");
+    assert_eq!(ours, "jitp registry\nformat 4\n");
     for (other, says) in [
-        ("jitp registry\nformat 4\nmore that we cannot know\n", "format 4, this program reads format 3"),
+        ("jitp registry\nformat 5\nmore that we cannot know\n", "format 5, this program reads format 4"),
         ("jitp registry\nformat 1\n", "format 1, that of a jitp before its first release"),
     ] {
         std::fs::write(&format, other).unwrap();
