@@ -12,3 +12,33 @@ pub fn builder() -> Builder {
     builder.event_interval(TURNS_BETWEEN_LOOKS).enable_all();
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::yield_now;
+
+    /// On one processor, with a task that can always go on.
+    #[test]
+    fn what_has_come_is_looked_for_every_few_turns() {
+        let runtime = builder().worker_threads(1).build().unwrap();
+        let turns = runtime.block_on(runtime.spawn(async {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (receiver, _) = listener.accept().await.unwrap();
+            let waiting = tokio::spawn(async move { receiver.readable().await });
+            yield_now().await;
+            sender.writable().await.unwrap();
+            assert_eq!(sender.try_write(b"!").unwrap(), 1);
+            let mut turns = 0;
+            while !waiting.is_finished() {
+                crate::overload::go_to_the_end().await;
+                turns += 1;
+            }
+            waiting.await.unwrap().unwrap();
+            turns
+        }));
+        assert!(turns.unwrap() <= TURNS_BETWEEN_LOOKS + 2);
+    }
+}

@@ -1,6 +1,7 @@
 //! A message for many wakes their connections a few at a time. Otherwise the run queue would hold them all, and whoever
 //! wants to do something else, as to deliver another message, would wait behind the last of them.
 use crate::message::SessionId;
+use crate::overload::go_last;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ impl Waking {
             self.some.notified().await;
             while let Some(wakers) = self.next() {
                 wakers.into_iter().for_each(Waker::wake);
-                tokio::task::yield_now().await;
+                go_last().await;
             }
             if self.closed.load(Ordering::Acquire) {
                 return;
@@ -98,8 +99,9 @@ impl Waking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
+    use std::task::{Poll, Wake};
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -133,5 +135,43 @@ mod tests {
         waking.close();
         task.await.unwrap();
         assert_eq!(woken(), 4 * AT_ONCE);
+    }
+
+    /// On one processor, with connections that all can go on once they are woken, and a task that goes round the run queue.
+    #[test]
+    fn others_get_their_turn_after_as_many_as_are_woken_at_once() {
+        const MANY: usize = 20 * AT_ONCE;
+        let runtime = crate::runtime::builder().worker_threads(1).build().unwrap();
+        let most = runtime.block_on(runtime.spawn(async {
+            let (waking, done) = (Arc::new(Waking::default()), Arc::new(AtomicUsize::new(0)));
+            let asleep: Vec<Arc<Mutex<Option<Waker>>>> = (0..MANY).map(|_| Arc::default()).collect();
+            for waker in &asleep {
+                let (waker, done) = (Arc::clone(waker), Arc::clone(&done));
+                tokio::spawn(poll_fn(move |context| match waker.lock().replace(context.waker().clone()) {
+                    None => Poll::Pending,
+                    Some(_) => {
+                        done.fetch_add(1, Ordering::SeqCst);
+                        Poll::Ready(())
+                    }
+                }));
+            }
+            while asleep.iter().any(|waker| waker.lock().is_none()) {
+                go_last().await;
+            }
+            let task = tokio::spawn(Arc::clone(&waking).run());
+            let all = asleep.iter().filter_map(|waker| waker.lock().clone()).collect();
+            waking.wake(&mut Wakers { all, awake: None });
+            let (mut before, mut most) = (0, 0);
+            while before < MANY {
+                go_last().await;
+                let now = done.load(Ordering::SeqCst);
+                most = most.max(now - before);
+                before = now;
+            }
+            waking.close();
+            task.await.unwrap();
+            most
+        }));
+        assert_eq!(most.unwrap(), AT_ONCE);
     }
 }

@@ -173,7 +173,7 @@ impl<S: ByteStream> Established<S> {
                     return Err(Ending::Session(end));
                 }
                 self.turn = TURN;
-                tokio::task::yield_now().await;
+                go_last().await;
                 continue;
             }
             match self.wait().await {

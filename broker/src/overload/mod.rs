@@ -6,6 +6,8 @@ mod refused;
 mod turnstile;
 
 pub(crate) use last::go_last;
+#[cfg(test)]
+pub(crate) use last::go_to_the_end;
 pub(crate) use line::Handshakes;
 pub(crate) use refused::{Because, RefusedConnections};
 pub(crate) use turnstile::Turnstile;

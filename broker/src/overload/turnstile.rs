@@ -73,6 +73,7 @@ enum Stage<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::last::go_to_the_end;
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,7 +116,7 @@ mod tests {
                     let work = async {
                         for _ in 0..20 {
                             done.fetch_add(1, Ordering::SeqCst);
-                            go_round().await;
+                            go_to_the_end().await;
                         }
                     };
                     turnstile.pass(work).await;
@@ -124,7 +125,7 @@ mod tests {
             let tasks: Vec<_> = (0..100).map(work).collect();
             let (mut before, mut most) = (0, 0);
             while tasks.iter().any(|task| !task.is_finished()) {
-                go_round().await;
+                go_to_the_end().await;
                 let now = done.load(Ordering::SeqCst);
                 most = most.max(now - before);
                 before = now;
@@ -132,19 +133,6 @@ mod tests {
             (before, most)
         });
         assert_eq!(watching.await.unwrap(), (2000, SLOTS));
-    }
-
-    /// To the end of the run queue.
-    async fn go_round() {
-        let mut there = false;
-        poll_fn(|context| match std::mem::replace(&mut there, true) {
-            true => Poll::Ready(()),
-            false => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        })
-        .await;
     }
 
     #[tokio::test]
