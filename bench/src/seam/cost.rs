@@ -59,6 +59,7 @@ async fn measure(fleet: &Fleet, sessions: u32) -> anyhow::Result<Costs> {
     let (before, begun) = (resident()?, processor_time());
     let others = fleet.arrive(others).await?;
     let mut active = fleet.arrive(active).await?;
+    come_to_rest(fleet).await;
     let first = per(processor_time() - begun, sessions as usize);
     costs.bytes_connected = (settled(fleet).await? - before) / f64::from(sessions);
     costs.micros.push(("connect for the first time, subscribe".to_owned(), first));
@@ -73,6 +74,20 @@ async fn measure(fleet: &Fleet, sessions: u32) -> anyhow::Result<Costs> {
         costs.bytes_away = Some((settled(fleet).await? - before) / f64::from(sessions));
     }
     Ok(costs)
+}
+
+/// Waits until nothing is left to do. What arriving leaves for later, as to bring what the redo log holds into the trees, is a cost of
+/// arriving, and none of what comes next.
+async fn come_to_rest(fleet: &Fleet) {
+    const LOOK: Duration = Duration::from_millis(300);
+    fleet.backend.settled().await;
+    loop {
+        let before = processor_time();
+        tokio::time::sleep(LOOK).await;
+        if processor_time() - before < LOOK / 100 {
+            return;
+        }
+    }
 }
 
 /// Everything once.

@@ -31,9 +31,24 @@ pub(super) struct Shard {
     pub(super) released: Notify,
 }
 
+/// A client id by its hash, which leads to its slot. Kept by the session, as to make it anew takes the id, which after a while is
+/// in no processor's cache. Few ids share theirs with another. The default is that of a session that is in no directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ClientHash(u32);
+
+impl ClientHash {
+    /// The shards are told apart by its highest bits, places in them by the lowest of this, tags there by the highest.
+    fn within_its_shard(self) -> u64 {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        u64::from(self.0).wrapping_mul(ODD)
+    }
+}
+
 /// One client id's session.
 pub(super) struct Slot {
     pub(super) session: Arc<Session>,
+    /// Its session's, so that others can be told apart without looking at theirs.
+    hash: ClientHash,
     /// The ticket of the connection that asked for it last.
     pub(super) contender: u64,
     /// What the holder left; `None` while a connection holds it.
@@ -61,27 +76,30 @@ impl Directory {
         }
     }
 
-    pub(super) fn shard(&self, client_id: &str) -> &Shard {
-        self.shard_at(self.hasher.hash_one(client_id))
+    /// Leads to a client id's slot.
+    pub(super) fn hash(&self, client_id: &str) -> ClientHash {
+        ClientHash(self.hasher.hash_one(client_id) as u32)
     }
 
     #[expect(
         clippy::indexing_slicing,
         reason = "the remainder is below the number of shards, which is fixed"
     )]
-    fn shard_at(&self, hash: u64) -> &Shard {
-        &self.shards[(hash >> 32) as usize % SHARDS]
+    pub(super) fn shard(&self, client: ClientHash) -> &Shard {
+        &self.shards[(client.0 >> 26) as usize % SHARDS]
     }
 
     /// Calls `visit` with the slot of a client id, or a vacancy for it, while nobody else can change it.
-    pub(super) fn with_entry<R>(&self, client_id: &str, visit: impl FnOnce(Entry<'_, Slot>) -> R) -> R {
-        let hash = self.hasher.hash_one(client_id);
-        let rehash = |slot: &Slot| self.hasher.hash_one(&*slot.session.client_id);
-        let mut slots = self.shard_at(hash).slots.lock();
-        let result = visit(slots.entry(hash, |slot| *slot.session.client_id == *client_id, rehash));
-        if slots.len() < slots.capacity() / 4 {
-            slots.shrink_to_fit(rehash);
-        }
+    pub(super) fn with_entry<R>(
+        &self,
+        client: ClientHash,
+        client_id: &str,
+        visit: impl FnOnce(Entry<'_, Slot>) -> R,
+    ) -> R {
+        let is_it = |slot: &Slot| slot.hash == client && *slot.session.client_id == *client_id;
+        let mut slots = self.shard(client).slots.lock();
+        let result = visit(slots.entry(client.within_its_shard(), is_it, Slot::place));
+        shrink(&mut slots);
         result
     }
 
@@ -91,10 +109,11 @@ impl Directory {
         session: &Arc<Session>,
         visit: impl FnOnce(OccupiedEntry<'_, Slot>) -> R,
     ) -> Option<R> {
-        self.with_entry(&session.client_id, |entry| match entry {
-            Entry::Occupied(slot) if Arc::ptr_eq(&slot.get().session, session) => Some(visit(slot)),
-            _ => None,
-        })
+        let mut slots = self.shard(session.client).slots.lock();
+        let is_it = |slot: &Slot| Arc::ptr_eq(&slot.session, session);
+        let result = visit(slots.find_entry(session.client.within_its_shard(), is_it).ok()?);
+        shrink(&mut slots);
+        Some(result)
     }
 
     /// Calls `visit` with every slot, locking one shard after another.
@@ -148,7 +167,22 @@ impl Directory {
 
 impl Slot {
     pub(super) fn held(session: Arc<Session>, contender: u64) -> Self {
-        Self { session, contender, parked: None }
+        Self { hash: session.client, session, contender, parked: None }
+    }
+
+    /// Of a session that waits for its client.
+    pub(super) fn parked(session: Arc<Session>, parked: Parked) -> Self {
+        Self { parked: Some(Box::new(parked)), ..Self::held(session, 0) }
+    }
+
+    fn place(&self) -> u64 {
+        self.hash.within_its_shard()
+    }
+}
+
+fn shrink(slots: &mut HashTable<Slot>) {
+    if slots.len() < slots.capacity() / 4 {
+        slots.shrink_to_fit(Slot::place);
     }
 }
 
@@ -159,5 +193,37 @@ impl super::Will {
         let mut message = Message { expires_at, ..self.message.clone() };
         session.sign(&mut message);
         message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_ids_are_spread_over_the_shards_and_within_each() {
+        const CLIENTS: usize = SHARDS * 256;
+        let directory = Directory::new();
+        let mut shards = vec![Vec::new(); SHARDS];
+        for number in 0..CLIENTS {
+            let client = directory.hash(&format!("device-{number:07}"));
+            let shard =
+                directory.shards.iter().position(|shard| std::ptr::eq(shard, directory.shard(client)));
+            shards[shard.unwrap()].push(client.within_its_shard());
+        }
+        for places in shards {
+            assert!((128..=512).contains(&places.len()), "{}", places.len());
+            // What a table of so many looks at: places by the lowest bits, tags by the highest.
+            for bits in [|place: u64| place & 0x1ff, |place: u64| place >> 57] {
+                let different: std::collections::BTreeSet<u64> =
+                    places.iter().map(|place| bits(*place)).collect();
+                assert!(different.len() >= 48, "{}", different.len());
+            }
+        }
+    }
+
+    #[test]
+    fn two_slots_fit_into_a_cache_line() {
+        assert_eq!(size_of::<Slot>(), 32);
     }
 }

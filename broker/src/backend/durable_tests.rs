@@ -141,10 +141,11 @@ async fn a_session_and_its_queue_are_there_after_a_restart_however_long_it_is() 
         backend.publish(numbered("t/1", "lost", QoS::AtMostOnce)).unwrap();
     }
     backend.settled().await;
-    let in_memory = backend.local.directory.with_entry("a", |entry| match entry {
-        hashbrown::hash_table::Entry::Occupied(slot) => slot.get().session.in_memory(),
-        hashbrown::hash_table::Entry::Vacant(_) => panic!("no session"),
-    });
+    let in_memory =
+        backend.local.directory.with_entry(backend.local.directory.hash("a"), "a", |entry| match entry {
+            hashbrown::hash_table::Entry::Occupied(slot) => slot.get().session.in_memory(),
+            hashbrown::hash_table::Entry::Vacant(_) => panic!("no session"),
+        });
     assert!(in_memory <= 16, "{in_memory}");
     stop(backend).await;
 

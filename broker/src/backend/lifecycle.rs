@@ -1,5 +1,5 @@
 //! How a session begins, changes hands, waits and ends.
-use super::directory::{Parked, Slot};
+use super::directory::{ClientHash, Parked, Slot};
 use super::timers::{Timer, after};
 use super::{Close, KeptWill, Local, OpenError, OpenRequest, Opened, ProtocolVersion, SessionEnd, Wakers};
 use crate::message::{Delivery, QoS, SessionId};
@@ -48,12 +48,13 @@ impl Local {
     pub(super) async fn open(self: &Arc<Self>, request: OpenRequest) -> Result<Opened, OpenError> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
         let patience = after(self.options.takeover_patience);
-        let shard = self.directory.shard(&request.client_id);
+        let client = self.directory.hash(&request.client_id);
+        let shard = self.directory.shard(client);
         loop {
             // Enabled before looking, so that a release in between is not missed.
             let mut released = pin!(shard.released.notified());
             released.as_mut().enable();
-            match self.ask(&request, ticket) {
+            match self.ask(&request, client, ticket) {
                 Asked::Granted(grant) => return self.granted(request, grant).await,
                 Asked::Refused(error) => return Err(error),
                 Asked::Wait => {}
@@ -64,15 +65,15 @@ impl Local {
         }
     }
 
-    fn ask(&self, request: &OpenRequest, ticket: u64) -> Asked {
-        self.directory.with_entry(&request.client_id, |entry| {
+    fn ask(&self, request: &OpenRequest, client: ClientHash, ticket: u64) -> Asked {
+        self.directory.with_entry(client, &request.client_id, |entry| {
             // Before anything has changed: neither a new session nor the end of an old one could be stored.
             if self.is_stuck() && (self.is_durable(request) || holds_durable(&entry)) {
                 return Asked::Refused(OpenError::NotStored(NotStored.to_string().into()));
             }
             let mut slot = match entry {
                 Entry::Vacant(vacancy) => {
-                    let session = self.new_session(request);
+                    let session = self.new_session(request, client);
                     vacancy.insert(Slot::held(Arc::clone(&session), ticket));
                     return Asked::Granted(Grant { session, resumed: None, ended: None });
                 }
@@ -91,7 +92,7 @@ impl Local {
             self.offline.fetch_sub(1, Ordering::Relaxed);
             let carried = self.options.carry_over_versions || parked.version == request.version;
             if request.clean_start || !carried || parked.expires_at <= Instant::now() {
-                let session = self.new_session(request);
+                let session = self.new_session(request, client);
                 let old = std::mem::replace(&mut slot.session, Arc::clone(&session));
                 return Asked::Granted(Grant { session, resumed: None, ended: Some((old, parked)) });
             }
@@ -179,10 +180,10 @@ impl Local {
         }
     }
 
-    fn new_session(&self, request: &OpenRequest) -> Arc<Session> {
+    fn new_session(&self, request: &OpenRequest, client: ClientHash) -> Arc<Session> {
         let made = self.sessions_made.fetch_add(1, Ordering::Relaxed);
         let id = SessionId(NonZeroU64::MIN.saturating_add(made));
-        Session::new(id, Arc::clone(&request.client_id), self.is_durable(request))
+        Session::new(id, Arc::clone(&request.client_id), client, self.is_durable(request))
     }
 
     /// Is the session stored that a client asks for?
@@ -214,7 +215,7 @@ impl Local {
         } else {
             self.park(&session, kept, version, will, expiry);
         }
-        self.directory.shard(&session.client_id).released.notify_waiters();
+        self.directory.shard(session.client).released.notify_waiters();
     }
 
     fn park(
@@ -396,14 +397,15 @@ impl Local {
     pub(super) fn disconnect(&self, client_id: &str, end: SessionEnd) -> bool {
         let discard = matches!(end, SessionEnd::Administrative { clean_session: true, .. });
         let prevent_will = matches!(end, SessionEnd::Administrative { prevent_will: true, .. });
-        let (connected, ended) = self.directory.with_entry(client_id, |entry| {
-            let Entry::Occupied(slot) = entry else { return (false, None) };
-            if slot.get().parked.is_none() {
-                slot.get().session.end(end);
-                return (true, None);
-            }
-            (false, discard.then(|| slot.remove().0))
-        });
+        let (connected, ended) =
+            self.directory.with_entry(self.directory.hash(client_id), client_id, |entry| {
+                let Entry::Occupied(slot) = entry else { return (false, None) };
+                if slot.get().parked.is_none() {
+                    slot.get().session.end(end);
+                    return (true, None);
+                }
+                (false, discard.then(|| slot.remove().0))
+            });
         if let Some(Slot { session, parked: Some(parked), .. }) = ended {
             self.timers.cancel(parked.timer);
             self.offline.fetch_sub(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ mod timers;
 mod waking;
 
 pub(crate) use chores::message_of;
+pub(crate) use directory::ClientHash;
 pub(crate) use fan_out::FanOut;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use inspect::count_rows;

@@ -18,7 +18,7 @@ pub(crate) use mailbox::{Bounds, Evicted, Pushed, charge};
 pub(crate) use packet_id_set::PacketIdSet;
 pub(crate) use stored_queue::StoredQueue;
 
-use crate::backend::SubscribeOptions;
+use crate::backend::{ClientHash, SubscribeOptions};
 use crate::message::{Message, SessionId};
 use crate::retained::Scan;
 use crate::router::{Keyed, Standing, Subscriber};
@@ -37,6 +37,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) client_id: Arc<str>,
+    /// Leads to its place among all sessions.
+    pub(crate) client: ClientHash,
     mailbox: Mutex<Mailbox>,
     /// A copy of the mailbox's [`Standing`], to be read without its lock.
     standing: AtomicU8,
@@ -46,17 +48,23 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session with a connection.
-    pub(crate) fn new(id: SessionId, client_id: Arc<str>, durable: bool) -> Arc<Self> {
+    pub(crate) fn new(id: SessionId, client_id: Arc<str>, client: ClientHash, durable: bool) -> Arc<Self> {
         let mailbox = if durable { Mailbox::durable() } else { Mailbox::default() };
         let standing = AtomicU8::new(Standing::Online as u8);
-        Arc::new(Self { id, client_id, mailbox: Mutex::new(mailbox), standing, durable })
+        Arc::new(Self { id, client_id, client, mailbox: Mutex::new(mailbox), standing, durable })
     }
 
     /// A durable session that an earlier process has left.
-    pub(crate) fn restored(id: SessionId, client_id: Arc<str>, stored: StoredQueue, bytes: u32) -> Arc<Self> {
+    pub(crate) fn restored(
+        id: SessionId,
+        client_id: Arc<str>,
+        client: ClientHash,
+        stored: StoredQueue,
+        bytes: u32,
+    ) -> Arc<Self> {
         let mailbox = Mutex::new(Mailbox::restored(stored, bytes));
         let standing = AtomicU8::new(Standing::Offline as u8);
-        Arc::new(Self { id, client_id, mailbox, standing, durable: true })
+        Arc::new(Self { id, client_id, client, mailbox, standing, durable: true })
     }
 
     /// Is what happens to it stored?

@@ -255,7 +255,8 @@ impl Local {
         let uncertain = if killed || row.uncertain { usize::from(self.options.receive_maximum) } else { 0 };
         let uncertain = uncertain.min(messages);
         let stored = StoredQueue::restored(next, next_aside, messages, uncertain);
-        let session = Session::restored(id, Arc::clone(&row.client_id), stored, bytes);
+        let client = self.directory.hash(&row.client_id);
+        let session = Session::restored(id, Arc::clone(&row.client_id), client, stored, bytes);
         for held in &kept.subscriptions {
             let subscription = Subscription {
                 subscriber: Arc::clone(&session),
@@ -289,16 +290,16 @@ impl Local {
         let due = will.as_ref().map_or(expires_at, |(due, _)| expires_at.min(*due));
         let timer = self.timers.set(due, Arc::clone(&session));
         let parked = Parked { kept, version: row.version, expires_at, will, timer };
-        let superseded = self.directory.with_entry(&row.client_id, |entry| {
-            let parked = Some(Box::new(parked));
+        let superseded = self.directory.with_entry(client, &row.client_id, |entry| {
+            let slot = Slot::parked(session, parked);
             match entry {
                 Entry::Vacant(vacancy) => {
-                    vacancy.insert(Slot { session, contender: 0, parked });
+                    vacancy.insert(slot);
                     None
                 }
                 // Killed while one was about to end and another to begin: they come in order, so this one is newer.
-                Entry::Occupied(mut slot) => {
-                    let old = std::mem::replace(slot.get_mut(), Slot { session, contender: 0, parked });
+                Entry::Occupied(mut taken) => {
+                    let old = std::mem::replace(taken.get_mut(), slot);
                     old.parked.map(|parked| (old.session, parked))
                 }
             }

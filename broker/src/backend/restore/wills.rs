@@ -1,6 +1,6 @@
 //! Last wills that an earlier process has neither published nor withdrawn. Those of sessions that are there wait with them; the others
 //! were due already, and are handed over when all is there that gets messages.
-use crate::backend::{KeptWill, Local, ReviveAuthority, Will};
+use crate::backend::{ClientHash, KeptWill, Local, ReviveAuthority, Will};
 use crate::message::SessionId;
 use crate::session::durable::{LateRecording, Recorder, StoredWill};
 use crate::session::{Session, StoredQueue};
@@ -59,7 +59,8 @@ impl<'s> RestoredWills<'s> {
         let client_id = Arc::clone(&stored.client_id);
         let kept = self.revive(session, number, stored, &mut LateRecording::new(Some(self.recorder)));
         if let (Some(id), Some(kept)) = (NonZeroU64::new(session), kept) {
-            let session = Session::restored(SessionId(id), client_id, StoredQueue::default(), 0);
+            let session =
+                Session::restored(SessionId(id), client_id, ClientHash::default(), StoredQueue::default(), 0);
             self.due.push((session, kept));
         }
     }
