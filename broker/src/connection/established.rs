@@ -371,13 +371,14 @@ impl<S: ByteStream> Established<S> {
                 let again = delivery.stored.is_repeated();
                 let fits = if delivery.qos == QoS::ExactlyOnce && self.session.is_durable_session() {
                     self.session.sent(packet_id, delivery.clone());
-                    self.confirm(|out| out.publish(&delivery, packet_id, again, now))
+                    let packet = Packet::Awaiting(packet_id);
+                    self.say_when_durable(packet, |out| out.publish(&delivery, packet_id, again, now))
                 } else {
                     // Behind one of QoS 2 that must wait: they are sent again in the order in which they were sent.
                     let fits = match &mut self.held {
-                        Some(held) => {
-                            held.say(None, Packet::Other, |out| out.publish(&delivery, packet_id, again, now))
-                        }
+                        Some(held) => held.say(None, Packet::Awaiting(packet_id), |out| {
+                            out.publish(&delivery, packet_id, again, now)
+                        }),
                         None => self.out.publish(&delivery, packet_id, again, now),
                     };
                     self.session.sent(packet_id, delivery);
@@ -442,9 +443,21 @@ impl<S: ByteStream> Established<S> {
         }
     }
 
-    /// Says something once all that was recorded before is durable; now, if nothing is to be waited for. In order.
-    pub(super) fn confirm<R>(&mut self, say: impl FnOnce(&mut Outbound) -> R) -> R {
-        self.say_when_durable(Packet::Other, say)
+    /// Says PUBCOMP once all that was recorded before is durable; now, if nothing is to be waited for. In order.
+    pub(super) fn complete(&mut self, packet_id: u16, code: u8) {
+        self.say_when_durable(Packet::Other, |out| out.pubcomp(packet_id, code));
+    }
+
+    /// Says PUBREL in the same way. One that waits still is the answer to whatever asks for it again.
+    pub(super) fn release_message(&mut self, packet_id: u16) {
+        if !self.is_unsent(packet_id) {
+            self.say_when_durable(Packet::Awaiting(packet_id), |out| out.pubrel(packet_id, 0));
+        }
+    }
+
+    /// Is PUBLISH or PUBREL with this packet id not sent yet, as it waits for the store?
+    pub(super) fn is_unsent(&self, packet_id: u16) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_unsent(packet_id))
     }
 
     /// Says PUBACK or PUBREC with this reason code. One that refuses promises nothing: it only comes behind those of earlier

@@ -1,6 +1,7 @@
 //! What a client is not told before it is durable: that a message was taken over, and packets whose packet id must be known
 //! after a crash.
 use super::codec::Outbound;
+use crate::session::PacketIdSet;
 use crate::session::durable::{Progress, Ticket};
 use std::collections::VecDeque;
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub(super) struct Held {
     /// How many of them are PUBACK and PUBREC, and how many of those refuse.
     answers: usize,
     refusals: usize,
+    /// What waits of [`Packet::Awaiting`].
+    unsent: PacketIdSet,
     progress: watch::Receiver<Progress>,
 }
 
@@ -34,6 +37,8 @@ pub(super) enum Packet {
     Acknowledgement,
     /// The same for one that was not.
     Refusal,
+    /// PUBLISH or PUBREL with this packet id: the client cannot have answered it before it is sent.
+    Awaiting(u16),
     /// Any other.
     Other,
 }
@@ -41,7 +46,14 @@ pub(super) enum Packet {
 impl Held {
     /// Nothing yet.
     pub(super) fn new(out: Outbound, progress: watch::Receiver<Progress>) -> Self {
-        Self { out, waiting: VecDeque::new(), answers: 0, refusals: 0, progress }
+        Self {
+            out,
+            waiting: VecDeque::new(),
+            answers: 0,
+            refusals: 0,
+            unsent: PacketIdSet::default(),
+            progress,
+        }
     }
 
     /// Says something later: with a batch, or with what was said before.
@@ -56,8 +68,15 @@ impl Held {
         let length = self.out.len() - before;
         let last = self.waiting.back().map_or(0, |last| last.ticket);
         self.waiting.push_back(Waiting { ticket: ticket.unwrap_or_default().max(last), length, packet });
-        self.answers += usize::from(packet != Packet::Other);
-        self.refusals += usize::from(packet == Packet::Refusal);
+        match packet {
+            Packet::Acknowledgement => self.answers += 1,
+            Packet::Refusal => {
+                self.answers += 1;
+                self.refusals += 1;
+            }
+            Packet::Awaiting(packet_id) => drop(self.unsent.insert(packet_id)),
+            Packet::Other => {}
+        }
         said
     }
 
@@ -66,8 +85,15 @@ impl Held {
         let mut bytes = 0;
         while let Some(released) = self.waiting.pop_front_if(|waiting| is_durable(waiting.ticket)) {
             bytes += released.length;
-            self.answers -= usize::from(released.packet != Packet::Other);
-            self.refusals -= usize::from(released.packet == Packet::Refusal);
+            match released.packet {
+                Packet::Acknowledgement => self.answers -= 1,
+                Packet::Refusal => {
+                    self.answers -= 1;
+                    self.refusals -= 1;
+                }
+                Packet::Awaiting(packet_id) => drop(self.unsent.remove(packet_id)),
+                Packet::Other => {}
+            }
         }
         out.take_from(&mut self.out, bytes);
         self.waiting.is_empty()
@@ -81,6 +107,11 @@ impl Held {
     /// Does one wait that refuses?
     pub(super) fn has_refusals(&self) -> bool {
         self.refusals > 0
+    }
+
+    /// Does PUBLISH or PUBREL with this packet id wait?
+    pub(super) fn is_unsent(&self, packet_id: u16) -> bool {
+        self.unsent.contains(packet_id)
     }
 
     /// Is more held than should be?
@@ -113,13 +144,15 @@ mod tests {
         let mut held = Held::new(out.like(), receiver);
         held.say(Some(2), Packet::Acknowledgement, |out| out.puback(1, 0));
         held.say(None, Packet::Refusal, |out| out.puback(2, 0));
-        held.say(Some(5), Packet::Other, |out| out.pubrel(3, 0));
+        held.say(Some(5), Packet::Awaiting(3), |out| out.pubrel(3, 0));
         assert!(!held.release(&mut out, |ticket| ticket <= 1));
         assert!(out.is_empty() && held.has_answers() && held.has_refusals());
         assert!(!held.release(&mut out, |ticket| ticket <= 4));
         assert_eq!(out.bytes(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
         assert!(!held.has_answers() && !held.has_refusals());
+        assert!(held.is_unsent(3) && !held.is_unsent(2));
         assert!(held.release(&mut out, |ticket| ticket <= 5));
+        assert!(!held.is_unsent(3));
         assert_eq!(out.len(), 12);
     }
 }

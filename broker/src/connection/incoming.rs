@@ -367,6 +367,7 @@ impl<S: ByteStream> Established<S> {
         };
         match awaited {
             Some(awaited) if awaited != came => Err(out_of_order(packet_id, came, awaited)),
+            Some(_) if self.is_unsent(packet_id) => Err(too_early(packet_id, came)),
             awaited => Ok(awaited),
         }
     }
@@ -380,14 +381,18 @@ impl<S: ByteStream> Established<S> {
 
     /// PUBREC. One that accepts may come again until PUBCOMP does: each is answered by PUBREL.
     pub(super) fn received(&mut self, packet_id: u16, refused: bool) -> Result<(), Ending> {
-        if refused {
-            if self.is_due(packet_id, Awaited::Pubrec)?.is_some() {
-                self.done(packet_id);
+        if !refused && self.session.awaited(packet_id) == Some(Awaited::Pubcomp) {
+            self.release_message(packet_id);
+            return Ok(());
+        }
+        match self.is_due(packet_id, Awaited::Pubrec)? {
+            Some(_) if refused => self.done(packet_id),
+            Some(_) => {
+                self.session.received(packet_id);
+                self.release_message(packet_id);
             }
-        } else if self.session.received(packet_id) {
-            self.confirm(|out| out.pubrel(packet_id, 0));
-        } else if self.is_due(packet_id, Awaited::Pubrec)?.is_none() {
-            self.out.pubrel(packet_id, PubcompReasonCode::PacketIdentifierNotFound as u8);
+            None if refused => {}
+            None => self.out.pubrel(packet_id, PubcompReasonCode::PacketIdentifierNotFound as u8),
         }
         Ok(())
     }
@@ -397,7 +402,7 @@ impl<S: ByteStream> Established<S> {
         let known = self.session.end_exactly_once(packet_id);
         let code =
             if known { PubcompReasonCode::Success } else { PubcompReasonCode::PacketIdentifierNotFound };
-        self.confirm(|out| out.pubcomp(packet_id, code as u8));
+        self.complete(packet_id, code as u8);
     }
 
     /// What was subscribed is durable if the session is.
@@ -442,6 +447,11 @@ impl<S: ByteStream> Established<S> {
 
 fn out_of_order(packet_id: u16, came: Awaited, awaited: Awaited) -> Ending {
     let message = format!("{came} for the message with packet id {packet_id}, where {awaited} comes next");
+    Ending::Violation(Violation::protocol(message))
+}
+
+fn too_early(packet_id: u16, came: Awaited) -> Ending {
+    let message = format!("{came} with packet id {packet_id} for what was not sent yet");
     Ending::Violation(Violation::protocol(message))
 }
 

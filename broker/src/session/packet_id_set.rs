@@ -28,6 +28,10 @@ impl PacketIdSet {
         true
     }
 
+    pub(crate) fn contains(&self, packet_id: u16) -> bool {
+        self.place(packet_id).is_ok()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ascending.len()
     }
@@ -62,6 +66,7 @@ mod tests {
                     true => prop_assert_eq!(set.insert(id), model.insert(id)),
                     false => prop_assert_eq!(set.remove(id), model.remove(&id)),
                 }
+                prop_assert_eq!(set.contains(id), model.contains(&id));
                 prop_assert_eq!(set.len(), model.len());
                 prop_assert!(set.iter().eq(model.iter().copied()));
             }

@@ -13,6 +13,8 @@ pub struct Client {
     wire: Wire,
     level: u8,
     last_id: u16,
+    /// What CONNACK said.
+    connack: Option<u8>,
     /// Messages that came while something else was waited for.
     inbox: VecDeque<Publish>,
 }
@@ -30,7 +32,7 @@ impl Client {
     /// TLS, and no CONNECT yet.
     pub async fn open(broker: &Broker, who: &Issued, level: u8) -> anyhow::Result<Self> {
         let wire = Wire::open(broker, who).await?;
-        Ok(Self { wire, level, last_id: 0, inbox: VecDeque::new() })
+        Ok(Self { wire, level, last_id: 0, connack: None, inbox: VecDeque::new() })
     }
 
     /// Sends CONNECT and reads CONNACK, whatever it says.
@@ -56,8 +58,17 @@ impl Client {
         self.decode(&frame)
     }
 
-    fn decode(&self, frame: &Frame) -> anyhow::Result<Packet> {
-        Packet::decode(frame, self.level).with_context(|| format!("{frame:x?}"))
+    /// Only CONNACK 0 is followed by anything, and only once there is one.
+    fn decode(&mut self, frame: &Frame) -> anyhow::Result<Packet> {
+        let packet = Packet::decode(frame, self.level).with_context(|| format!("{frame:x?}"))?;
+        match &packet {
+            Packet::Connack { code, .. } => {
+                ensure!(self.connack.is_none(), "another CONNACK: {packet:?}");
+                self.connack = Some(*code);
+            }
+            _ => ensure!(self.connack == Some(0), "{packet:?} after CONNACK {:?}", self.connack),
+        }
+        Ok(packet)
     }
 
     /// The next packet that is no message; messages are kept for [`Client::take`].

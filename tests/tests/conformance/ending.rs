@@ -32,7 +32,7 @@ async fn the_broker_closes_after_disconnect_and_processes_nothing_behind_it() ->
     Ok(())
 }
 
-// 5.0: 3.14.0-1 3.14.2-1 3.14.2-2 3.14.2-4 3.14.4-1 3.14.4-2
+// 5.0: 3.14.2-1 3.14.2-2 3.14.2-4 3.14.4-1 3.14.4-2
 #[tokio::test]
 async fn a_client_that_is_disconnected_is_told_why_and_nothing_after_that() -> anyhow::Result<()> {
     let house = house()?;

@@ -148,6 +148,29 @@ async fn an_acknowledgement_that_is_not_the_one_that_comes_next_ends_the_connect
     Ok(())
 }
 
+// 3.1.1: 4.8.0-1
+// 5.0: 4.13.1-1
+#[tokio::test]
+async fn an_acknowledgement_of_what_was_not_sent_yet_ends_the_connection() -> anyhow::Result<()> {
+    let house = house()?;
+    for level in VERSIONS {
+        let name = format!("too-early-{level}");
+        let connect = Connect::new(level, &name).persistent();
+        let mut client = with_messages(&house, &connect, &name, &[2]).await?;
+        let id = client.take().await?.packet_id;
+        // PUBREL waits until it is stored that PUBREC came.
+        let both = [packet(0x50, &id.to_be_bytes()), packet(0x70, &id.to_be_bytes())].concat();
+        assert_eq!(client.ends_by(&both).await?, told(level, 0x82));
+        let mut client = house.connect(&connect).await?;
+        client.acknowledged(6, id).await?;
+        client.acknowledge(7, id).await?;
+        client.nothing().await?;
+        drop(client);
+        house.connect(&connect).await?.nothing().await?;
+    }
+    Ok(())
+}
+
 // 5.0: 4.4.0-2 4.8.2-6
 #[tokio::test]
 async fn a_message_that_the_client_refuses_is_done() -> anyhow::Result<()> {

@@ -147,6 +147,7 @@ impl Connect {
     }
 
     fn take_properties(&mut self, properties: Vec<Property>) -> Result<(), Violation> {
+        let has_method = properties.iter().any(|p| p.id() == PropertyId::AuthenticationMethod);
         for property in properties {
             match property {
                 Property::SessionExpiryInterval(p) => self.session_expiry = p.val(),
@@ -156,7 +157,7 @@ impl Connect {
                 Property::AuthenticationMethod(_) => {
                     return Err(Violation::new(NO_AUTH, "enhanced authentication"));
                 }
-                Property::AuthenticationData(_) => {
+                Property::AuthenticationData(_) if !has_method => {
                     return Err(Violation::protocol("Authentication Data without an Authentication Method"));
                 }
                 _ => {}
