@@ -25,7 +25,8 @@ impl FanOut {
     /// `None` if it goes to nobody.
     pub(super) fn new(message: &Arc<Message>, rest: Vec<Match<Arc<Session>>>) -> Option<Self> {
         let some = !rest.is_empty();
-        some.then(|| Self { message: Arc::clone(message), rest: rest.into_iter().peekable(), lag: None })
+        let rest = rest.into_iter().peekable();
+        some.then(|| Self { message: Arc::clone(message), rest, lag: None })
     }
 
     /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it; whom of them the
@@ -43,15 +44,6 @@ impl FanOut {
         match self.rest.peek() {
             Some(_) => ControlFlow::Continue(()),
             None => ControlFlow::Break(self.lag.take()),
-        }
-    }
-
-    /// Delivers to all that are left.
-    pub(crate) fn finish(mut self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
-        loop {
-            if let ControlFlow::Break(lag) = self.go_on(local, wakers) {
-                return lag;
-            }
         }
     }
 }
@@ -112,7 +104,7 @@ mod tests {
         let backend = Backend::start(options());
         let mut crowd = crowd(&backend).await;
         let mut publisher = open(&backend, clean("publisher")).await;
-        let published = publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        let published = publisher.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
         assert_eq!(published.matched, crowd.len());
         let mut have_it = 0;
         loop {
@@ -128,7 +120,7 @@ mod tests {
         assert!(publisher.deliver_more().is_break());
         // Few get it at once.
         crowd.truncate(10);
-        assert_eq!(publisher.publish_unannounced(numbered("to/all", 1), None).unwrap().matched, 10);
+        assert_eq!(publisher.publish_unannounced(numbered("to/all", 1), None, false).unwrap().matched, 10);
         assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["1"]));
     }
 
@@ -141,7 +133,7 @@ mod tests {
         let (mut late, mut left) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let topic = ["to/all", "to/one"][round % 2];
-            publisher.publish_unannounced(numbered(topic, round), None).unwrap();
+            publisher.publish_unannounced(numbered(topic, round), None, false).unwrap();
             assert!(publisher.deliver_more().is_continue());
             // In the middle: one goes, one wants no more, and one comes.
             crowd.remove(17 * round).close(Close::NORMAL);
@@ -178,7 +170,7 @@ mod tests {
             (open(&backend, clean("publisher")).await, open(&backend, clean("other")).await);
         let mut quiet = open(&backend, clean("quiet")).await;
         subscribe(&mut quiet, "quiet", qos(QoS::AtMostOnce)).await;
-        publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        publisher.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
         assert!(publisher.deliver_more().is_continue());
         other.publish(message("quiet", "now", QoS::AtMostOnce)).unwrap();
         assert_eq!(payloads(&mail(&mut quiet)), ["now"]);
@@ -194,7 +186,7 @@ mod tests {
         let _crowd = crowd(&backend).await;
         let mut publisher = open(&backend, clean("publisher")).await;
         assert!(publisher.publish(numbered("to/all", 0)).unwrap().lag.is_none());
-        let published = publisher.publish_unannounced(numbered("to/all", 1), None).unwrap();
+        let published = publisher.publish_unannounced(numbered("to/all", 1), None, false).unwrap();
         assert!(published.lag.is_none());
         let lag = loop {
             if let ControlFlow::Break(lag) = publisher.deliver_more() {
@@ -211,7 +203,7 @@ mod tests {
         let will = message("to/all", "will", QoS::AtMostOnce);
         let will = Some(Will { message: will, message_expiry: None, delay: Duration::ZERO, authority: None });
         let mut publisher = open(&backend, OpenRequest { will, ..clean("publisher") }).await;
-        publisher.publish_unannounced(numbered("to/all", 0), None).unwrap();
+        publisher.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
         drop(publisher);
         assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["0", "will"]));
     }

@@ -1,10 +1,12 @@
 //! The backend within this process: from a published message to the mailboxes of its receivers.
+use super::burst::Burst;
 use super::chores::{self, Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
 use super::fan_out::{self, FanOut, one_delivery};
 use super::late_wills::{self, DueWills, LateWills};
 use super::timers::Timers;
+use super::under_way::UnderWay;
 use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
 use crate::message::{Delivery, Message, QoS};
@@ -127,7 +129,7 @@ impl Local {
     /// Retains and delivers a message, and wakes who gets it.
     pub(crate) fn publish(&self, message: Message, along: Option<Along>) -> Result<Published, PublishError> {
         let mut wakers = Wakers::default();
-        let published = self.publish_from(message, along, &mut wakers).map(|(mut published, rest)| {
+        let published = self.publish_from(message, along, &mut wakers, false).map(|(mut published, rest)| {
             let lag = rest.and_then(|rest| rest.finish(self, &mut wakers));
             published.lag = lag.or(published.lag);
             published
@@ -137,13 +139,16 @@ impl Local {
     }
 
     /// Retains and delivers a message; adds who is to be woken. If it is for very many, the caller delivers it to the rest of
-    /// them before it publishes anything else.
+    /// them before it publishes anything else. `more`: others of the same client will probably follow at once. This one may then
+    /// wait for them.
     pub(crate) fn publish_from(
         &self,
         mut message: Message,
         along: Option<Along>,
         wakers: &mut Wakers,
-    ) -> Result<(Published, Option<FanOut>), PublishError> {
+        more: bool,
+    ) -> Result<(Published, Option<Box<UnderWay>>), PublishError> {
+        let more = more && !message.retain && along.is_none();
         if message.retain {
             message.retained_at = self.recorder.as_ref().map_or(0, |recorder| recorder.wall().now());
         }
@@ -157,7 +162,7 @@ impl Local {
         if message.retain {
             self.retain(&message, &mut recording)?;
         }
-        let (published, rest) = self.deliver(&message, cannot_be_stored, &mut recording, wakers)?;
+        let (published, rest) = self.deliver(&message, cannot_be_stored, &mut recording, wakers, more)?;
         let is_urgent = message.qos > QoS::AtMostOnce || along.is_some();
         if let Some(along) = along
             && let Some(recording) = recording.begin()
@@ -214,12 +219,19 @@ impl Local {
         cannot_be_stored: bool,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
-    ) -> Result<(Published, Option<FanOut>), PublishError> {
+        more: bool,
+    ) -> Result<(Published, Option<Box<UnderWay>>), PublishError> {
+        let changes = self.router.changes();
         let mut matches = Matches::within(MEMORY.take());
         self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
         let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
         if cannot_be_stored && matches.all.iter().any(must_be_stored) {
             return Err(PublishError::NotStored);
+        }
+        if more && let Some(burst) = Burst::begin(message, &mut matches.all, changes) {
+            MEMORY.set(matches.all);
+            let published = Published { matched: burst.receivers(), ticket: 0, lag: None };
+            return Ok((published, Some(Box::new(UnderWay::Burst(burst)))));
         }
         let (mut matched, mut lag, mut rest) = (0, None, Vec::new());
         if matches.all.len() > fan_out::AT_ONCE {
@@ -246,7 +258,8 @@ impl Local {
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
-        Ok((Published { matched, ticket: 0, lag }, FanOut::new(message, rest)))
+        let rest = FanOut::new(message, rest).map(UnderWay::FanOut).map(Box::new);
+        Ok((Published { matched, ticket: 0, lag }, rest))
     }
 
     /// Puts a delivery into a mailbox, and stores it if the session is durable; adds who is to be woken. Returns whom
@@ -276,6 +289,23 @@ impl Local {
             }
             Pushed::Gone(delivery) => Err(delivery),
         }
+    }
+
+    /// Puts deliveries into the mailbox of a session that is not durable; adds its connection if it is to be woken. Returns
+    /// whether their publisher should wait for it.
+    pub(super) fn push_all(
+        &self,
+        session: &Arc<Session>,
+        deliveries: impl ExactSizeIterator<Item = Delivery>,
+        wakers: &mut Wakers,
+    ) -> Option<Arc<Lag>> {
+        let mut evicted = Evicted::default();
+        let (full, lag) = session.push_all(deliveries, self.bounds, &mut evicted, wakers);
+        if !evicted.is_empty() {
+            self.evicted(session, &evicted, &mut self.recording());
+        }
+        self.dropped.full(full);
+        lag
     }
 
     fn push_and_store(

@@ -4,6 +4,7 @@
 //! and closes. Identity, permissions, reserved topics and events are above the seam. What is here is local; a relay to
 //! a broker that the user already runs would offer the same surface. Opening, subscribing and unsubscribing are `async`
 //! because a durable session's are on disk when they are done.
+mod burst;
 mod chores;
 mod directory;
 mod dropped;
@@ -16,11 +17,11 @@ mod lifecycle;
 mod local;
 mod restore;
 mod timers;
+mod under_way;
 mod waking;
 
 pub(crate) use chores::message_of;
 pub(crate) use directory::ClientHash;
-pub(crate) use fan_out::FanOut;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use inspect::count_rows;
 pub(crate) use kept_will::KeptWill;
@@ -29,6 +30,7 @@ pub(crate) use lifecycle::Leaving;
 pub(crate) use local::{Along, Local};
 pub use restore::RestoreError;
 pub(crate) use timers::after;
+pub(crate) use under_way::UnderWay;
 pub(crate) use waking::Wakers;
 
 use crate::message::{Message, QoS};

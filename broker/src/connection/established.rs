@@ -39,6 +39,10 @@ const WRITE_AT: usize = 64 * 1024;
 /// What a connection does before others get their turn: packets, each as much as so many deliveries.
 const TURN: usize = 4096;
 const PACKET: usize = 16;
+/// How long nobody is told what was done while there is more to do at once.
+const MOMENT: Duration = Duration::from_millis(1);
+/// At most this part of a queue is filled meanwhile.
+const PART_OF_QUEUE: u64 = 8;
 
 /// A connection past CONNACK.
 pub(super) struct Established<S> {
@@ -73,6 +77,8 @@ pub(super) struct Established<S> {
     pub(super) heard: Instant,
     /// Since when a packet is incomplete.
     pub(super) incomplete: Option<Instant>,
+    /// Since when somebody is to be told what was done.
+    untold_since: Option<Instant>,
     /// What is left of its turn.
     pub(super) turn: usize,
     /// Messages that came and are not counted yet: all connections share the counter.
@@ -139,6 +145,7 @@ impl<S: ByteStream> Established<S> {
             timer: Box::pin(sleep(Duration::ZERO)),
             heard: Instant::now(),
             incomplete: None,
+            untold_since: None,
             turn: TURN,
             arrived: 0,
             pause: None,
@@ -160,7 +167,12 @@ impl<S: ByteStream> Established<S> {
         self.resend();
         loop {
             let more_packets = self.take_packets().await;
-            self.session.wake_receivers();
+            self.deliver_burst();
+            if matches!(more_packets, Ok(true)) && self.goes_on() {
+                self.give_turn().await?;
+                continue;
+            }
+            self.announce();
             self.shared.figures.messages_received.increment(std::mem::take(&mut self.arrived));
             let more_packets = more_packets?;
             self.answer();
@@ -169,11 +181,7 @@ impl<S: ByteStream> Established<S> {
             let more_mail = self.resend_unsent() || self.take_mail();
             self.write().await?;
             if more_packets || more_mail {
-                if let Some(end) = self.session.ended() {
-                    return Err(Ending::Session(end));
-                }
-                self.turn = TURN;
-                go_last().await;
+                self.give_turn().await?;
                 continue;
             }
             match self.wait().await {
@@ -258,13 +266,13 @@ impl<S: ByteStream> Established<S> {
                     let subscriptions =
                         subscriptions.iter().map(|s| (s.filter.to_owned(), s.options)).collect::<Vec<_>>();
                     self.pipe.consume(length);
-                    self.session.wake_receivers();
+                    self.announce();
                     Box::pin(self.subscribe(packet_id, &subscriptions)).await?;
                 }
                 Inbound::Unsubscribe { packet_id, filters } => {
                     let filters: Vec<String> = filters.into_iter().map(str::to_owned).collect();
                     self.pipe.consume(length);
-                    self.session.wake_receivers();
+                    self.announce();
                     Box::pin(self.unsubscribe(packet_id, &filters)).await?;
                 }
                 Inbound::Disconnect { with_will, session_expiry } => {
@@ -302,6 +310,41 @@ impl<S: ByteStream> Established<S> {
         Ok(false)
     }
 
+    /// Delivers what was published, and wakes its receivers.
+    fn announce(&mut self) {
+        self.deliver_burst();
+        self.session.wake_receivers();
+        self.untold_since = None;
+    }
+
+    fn deliver_burst(&mut self) {
+        if let Some(lag) = self.session.deliver_burst() {
+            self.wait_for_receiver(lag);
+        }
+    }
+
+    /// Packets are left for which there was no turn. Are they to be handled before anybody is told of the others, the client or
+    /// receivers? The more there is to say, the more is said with one write. Only for a moment, and only while receivers
+    /// that are not woken have room.
+    fn goes_on(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.untold_since.get_or_insert(now);
+        self.pause.is_none()
+            && self.out.len() < WRITE_AT
+            && self.arrived < self.shared.limits.queued_messages as u64 / PART_OF_QUEUE
+            && now - since < MOMENT
+    }
+
+    /// Lets others have their turn.
+    async fn give_turn(&mut self) -> Result<(), Ending> {
+        if let Some(end) = self.session.ended() {
+            return Err(Ending::Session(end));
+        }
+        self.turn = TURN;
+        go_last().await;
+        Ok(())
+    }
+
     /// A message for very many is delivered to some of them at a time: others have their turn in between.
     async fn deliver_rest(&mut self) {
         loop {
@@ -311,6 +354,11 @@ impl<S: ByteStream> Established<S> {
                 ControlFlow::Break(None) => return,
             }
         }
+    }
+
+    /// Has more come than what was handled?
+    pub(super) fn has_more(&self) -> bool {
+        !self.pipe.received().is_empty()
     }
 
     /// Encodes what the session has for the client. Returns whether there may be more.
@@ -517,7 +565,7 @@ impl<S: ByteStream> Established<S> {
 
     /// The client is ahead of the store: what it has sent is stored before more is read from it.
     async fn catch_up(&mut self) -> Result<(), Ending> {
-        self.session.wake_receivers();
+        self.announce();
         while self.session.is_crowded() || self.is_ahead() {
             self.release();
             self.write().await?;

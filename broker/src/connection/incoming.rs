@@ -163,7 +163,8 @@ impl<S: ByteStream> Established<S> {
             message = message.expiring_after(expiry.min(self.shared.limits.message_expiry));
         }
         let packet_id = (message.qos == QoS::ExactlyOnce).then_some(publish.packet_id);
-        let result = self.session.publish_unannounced(message, packet_id);
+        let more = self.has_more();
+        let result = self.session.publish_unannounced(message, packet_id, more);
         self.last_topic = publish.topic;
         let identity = self.enforcement.identity();
         let details =

@@ -20,7 +20,7 @@ use branch::Branch;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use parking_lot::RwLock;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use stem::{Removed, Stem};
 use subscribers::Visit;
 
@@ -34,6 +34,8 @@ pub(crate) struct Router<S> {
     /// How many subscriptions have a wildcard, by the levels of their stem.
     wildcards: Box<[AtomicUsize]>,
     subscriptions: AtomicUsize,
+    /// How often a subscription came, went, or was replaced.
+    changes: AtomicU64,
 }
 
 /// One cache line each, so that two cores that look up different topics do not disturb each other.
@@ -52,6 +54,7 @@ impl<S: Subscriber> Router<S> {
             shards: (0..SHARDS).map(|_| Shard(RwLock::new(HashTable::new()))).collect(),
             wildcards: (0..=MAX_LEVELS).map(|_| AtomicUsize::new(0)).collect(),
             subscriptions: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -80,6 +83,7 @@ impl<S: Subscriber> Router<S> {
             self.count_wildcard(&parts, |count| count.fetch_add(1, Ordering::Release));
             self.subscriptions.fetch_add(1, Ordering::Relaxed);
         }
+        self.changes.fetch_add(1, Ordering::Release);
         replaced
     }
 
@@ -94,6 +98,7 @@ impl<S: Subscriber> Router<S> {
         if removed {
             self.count_wildcard(&parts, |count| count.fetch_sub(1, Ordering::Release));
             self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.changes.fetch_add(1, Ordering::Release);
         }
         removed
     }
@@ -133,6 +138,11 @@ impl<S: Subscriber> Router<S> {
         }
         self.visit_stem(topic, None, &mut visit);
         matches.put_the_same_subscriber_together();
+    }
+
+    /// Grows with every change: while it is what it was before a topic's matches were collected, they are the same.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Does any subscription match `topic`? Leaves the turns of shared subscriptions as they are.

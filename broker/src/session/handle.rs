@@ -4,8 +4,8 @@ use super::durable::{
 };
 use super::{Awaited, Held, InFlight, Kept, Lag, RetainedScan, Session};
 use crate::backend::{
-    Along, Close, FanOut, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
-    SubscribeError, SubscribeOptions, Subscribed, Wakers,
+    Along, Close, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
+    SubscribeError, SubscribeOptions, Subscribed, UnderWay, Wakers,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::router::{Keyed, Subscription};
@@ -41,7 +41,7 @@ pub struct SessionHandle {
     /// Connections that what was published is for: woken together.
     pub(crate) wakers: Wakers,
     /// What was published last, if not everybody has it yet.
-    pub(crate) under_way: Option<Box<FanOut>>,
+    pub(crate) under_way: Option<Box<UnderWay>>,
     /// Let go of already.
     pub(crate) closed: bool,
 }
@@ -77,7 +77,7 @@ impl SessionHandle {
     /// Publishes a message of this client; `publisher` is filled in. Returns the number of matches. The client may be told
     /// once [`SessionHandle::unsettled`] allows.
     pub fn publish(&mut self, message: Message) -> Result<Published, PublishError> {
-        let published = self.publish_unannounced(message, None);
+        let published = self.publish_unannounced(message, None, false);
         self.announce(published)
     }
 
@@ -87,7 +87,7 @@ impl SessionHandle {
         packet_id: u16,
         message: Message,
     ) -> Result<Published, PublishError> {
-        let published = self.publish_unannounced(message, Some(packet_id));
+        let published = self.publish_unannounced(message, Some(packet_id), false);
         self.announce(published)
     }
 
@@ -98,27 +98,48 @@ impl SessionHandle {
     }
 
     /// One of both, without [`Self::wake_receivers`], and if it is for very many sessions only for those for whom it may have
-    /// to be stored: see [`Self::deliver_more`]. `packet_id`: of QoS 2.
+    /// to be stored: see [`Self::deliver_more`]. `packet_id`: of QoS 2. `more`: the next one has probably come already. Then
+    /// nobody may have this one before [`Self::deliver_burst`].
     pub(crate) fn publish_unannounced(
         &mut self,
         mut message: Message,
         packet_id: Option<u16>,
+        more: bool,
     ) -> Result<Published, PublishError> {
-        self.deliver_rest();
         self.session.sign(&mut message);
         let session = self.session.id.0.get();
         let received = packet_id.filter(|_| self.session.is_durable());
         let along = received.map(|packet_id| Along::Received(SessionRow::Received { session, packet_id }));
-        let (published, rest) = self.local.publish_from(message, along, &mut self.wakers)?;
-        self.under_way = rest.map(Box::new);
+        if let Some(UnderWay::Burst(burst)) = self.under_way.as_deref_mut()
+            && along.is_none()
+        {
+            match burst.take(message, &self.local) {
+                Ok(()) => return Ok(Published { matched: burst.receivers(), ticket: 0, lag: None }),
+                Err(other) => message = other,
+            }
+        }
+        let lag = self.deliver_rest();
+        let (published, rest) = self.local.publish_from(message, along, &mut self.wakers, more)?;
+        self.under_way = rest;
         self.recorded = self.recorded.max(published.ticket);
-        Ok(published)
+        Ok(Published { lag: published.lag.or(lag), ..published })
+    }
+
+    /// Delivers what came together and was published last, and wakes nobody. Returns whom the publisher should wait for.
+    pub(crate) fn deliver_burst(&mut self) -> Option<Arc<Lag>> {
+        match self.under_way.as_deref() {
+            Some(UnderWay::Burst(_)) => self.deliver_rest(),
+            _ => None,
+        }
     }
 
     /// Delivers what was published last to some more of those that it is for, and wakes them. `Continue`: others are left; let
-    /// everybody else have a turn before the next call. `Break`: all have it; whom of them the publisher should wait for.
+    /// everybody else have a turn before the next call. `Break`: all have it, or will have it with others that came with it; whom
+    /// of them the publisher should wait for.
     pub(crate) fn deliver_more(&mut self) -> ControlFlow<Option<Arc<Lag>>> {
-        let Some(fan_out) = &mut self.under_way else { return ControlFlow::Break(None) };
+        let Some(UnderWay::FanOut(fan_out)) = self.under_way.as_deref_mut() else {
+            return ControlFlow::Break(None);
+        };
         let step = fan_out.go_on(&self.local, &mut self.wakers);
         if step.is_break() {
             self.under_way = None;
@@ -128,7 +149,7 @@ impl SessionHandle {
     }
 
     fn deliver_rest(&mut self) -> Option<Arc<Lag>> {
-        self.under_way.take().and_then(|fan_out| fan_out.finish(&self.local, &mut self.wakers))
+        self.under_way.take().and_then(|under_way| under_way.finish(&self.local, &mut self.wakers))
     }
 
     /// Wakes the connections that have mail since this was called last. Called before anything that takes time, so that messages

@@ -6,7 +6,7 @@ use super::lag::Lag;
 use super::queue::Queue;
 use super::stored_queue::StoredQueue;
 use crate::backend::{SessionEnd, Wakers};
-use crate::message::{Delivery, QoS};
+use crate::message::{Delivery, QoS, SessionId};
 use crate::router::Standing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -117,47 +117,49 @@ impl Session {
     /// must be called while recording.
     pub(crate) fn push(
         &self,
-        mut delivery: Delivery,
+        delivery: Delivery,
         bounds: Bounds,
         evicted: &mut Evicted,
         wakers: &mut Wakers,
     ) -> Pushed {
         let mut mailbox = self.mailbox.lock();
-        match mailbox.standing {
-            Standing::Online => {}
-            Standing::Offline if delivery.qos > QoS::AtMostOnce => {}
-            Standing::Offline => return Pushed::Missed,
-            Standing::Gone => return Pushed::Gone(delivery),
+        let pushed = mailbox.push(delivery, self.id, bounds, evicted);
+        if let Pushed::Queued { .. } = &pushed {
+            mailbox.call(self.id, wakers);
         }
-        let is_owed = mailbox.standing == Standing::Online
-            && delivery.qos > QoS::AtMostOnce
-            && delivery.message.publisher != Some(self.id);
-        let bytes = charge(&delivery);
-        if !mailbox.has_room(bytes, bounds, evicted) {
-            return Pushed::Full(if is_owed { mailbox.lag(bounds) } else { None });
+        pushed
+    }
+
+    /// Queues several deliveries of one publisher for a session that is not durable; adds the holder if it is to be woken.
+    /// Returns how many have no room, and whom the publisher should wait for.
+    pub(crate) fn push_all(
+        &self,
+        deliveries: impl ExactSizeIterator<Item = Delivery>,
+        bounds: Bounds,
+        evicted: &mut Evicted,
+        wakers: &mut Wakers,
+    ) -> (u64, Option<Arc<Lag>>) {
+        let (mut full, mut waited_for) = (0, None);
+        let mut mailbox = self.mailbox.lock();
+        if mailbox.standing == Standing::Online {
+            mailbox.queue.reserve(deliveries.len());
         }
-        let is_full = mailbox.memory_is_full();
-        mailbox.bytes += bytes;
-        let stored = match mailbox.queue.stored() {
-            Some(queue) if delivery.qos > QoS::AtMostOnce => {
-                delivery.stored = queue.place();
-                let only_stored = queue.unread_from.is_some() || is_full;
-                if only_stored {
-                    queue.leave(queue.unread_from.unwrap_or_else(|| delivery.stored.place()), 1);
+        for delivery in deliveries {
+            let lag = match mailbox.push(delivery, self.id, bounds, evicted) {
+                Pushed::Queued { lag, .. } => lag,
+                Pushed::Missed => None,
+                Pushed::Full(lag) => {
+                    full += 1;
+                    lag
                 }
-                (delivery.stored, only_stored)
-            }
-            _ => (Sequence::default(), false),
-        };
-        let (stored, only_stored) = stored;
-        if !only_stored {
-            mailbox.queue.push(delivery);
+                Pushed::Gone(_) => break,
+            };
+            waited_for = lag.or(waited_for);
         }
-        if std::mem::take(&mut mailbox.wants_mail) && !wakers.know_awake(self.id) {
-            wakers.add(mailbox.waker.take());
+        if !mailbox.queue.is_empty() {
+            mailbox.call(self.id, wakers);
         }
-        let lag = if is_owed { mailbox.lag(bounds) } else { None };
-        Pushed::Queued { stored, lag }
+        (full, waited_for)
     }
 
     /// A place in the store for a delivery that does not wait in the queue; none if the session is not durable.
@@ -442,6 +444,54 @@ pub(crate) struct Queued {
 }
 
 impl Mailbox {
+    fn push(
+        &mut self,
+        mut delivery: Delivery,
+        session: SessionId,
+        bounds: Bounds,
+        evicted: &mut Evicted,
+    ) -> Pushed {
+        match self.standing {
+            Standing::Online => {}
+            Standing::Offline if delivery.qos > QoS::AtMostOnce => {}
+            Standing::Offline => return Pushed::Missed,
+            Standing::Gone => return Pushed::Gone(delivery),
+        }
+        let is_owed = self.standing == Standing::Online
+            && delivery.qos > QoS::AtMostOnce
+            && delivery.message.publisher != Some(session);
+        let bytes = charge(&delivery);
+        if !self.has_room(bytes, bounds, evicted) {
+            return Pushed::Full(if is_owed { self.lag(bounds) } else { None });
+        }
+        let is_full = self.memory_is_full();
+        self.bytes += bytes;
+        let stored = match self.queue.stored() {
+            Some(queue) if delivery.qos > QoS::AtMostOnce => {
+                delivery.stored = queue.place();
+                let only_stored = queue.unread_from.is_some() || is_full;
+                if only_stored {
+                    queue.leave(queue.unread_from.unwrap_or_else(|| delivery.stored.place()), 1);
+                }
+                (delivery.stored, only_stored)
+            }
+            _ => (Sequence::default(), false),
+        };
+        let (stored, only_stored) = stored;
+        if !only_stored {
+            self.queue.push(delivery);
+        }
+        let lag = if is_owed { self.lag(bounds) } else { None };
+        Pushed::Queued { stored, lag }
+    }
+
+    /// There is mail: adds the holder if it waits for it.
+    fn call(&mut self, session: SessionId, wakers: &mut Wakers) {
+        if std::mem::take(&mut self.wants_mail) && !wakers.know_awake(session) {
+            wakers.add(self.waker.take());
+        }
+    }
+
     fn messages(&self) -> usize {
         self.queue.len() + self.queue.unread()
     }

@@ -56,6 +56,13 @@ impl Queue {
         }
     }
 
+    /// There will be so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        if more > 1 {
+            self.rest.get_or_insert_default().deliveries.reserve(more);
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Delivery> {
         self.first.take().or_else(|| self.rest.as_mut()?.deliveries.pop_front())
     }

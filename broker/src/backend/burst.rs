@@ -1,0 +1,290 @@
+//! Messages of one client to one topic that came together: who gets them is looked up once, and the mailbox of each receiver
+//! is locked once for all of them.
+use super::fan_out::{AT_ONCE, one_delivery};
+use super::local::Local;
+use super::waking::Wakers;
+use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::router::Match;
+use crate::session::durable::Sequence;
+use crate::session::{Bounds, Lag, Session};
+use std::sync::Arc;
+
+/// Messages in one burst at most.
+const MOST: usize = 256;
+/// A burst takes at most this part of a queue: while it grows, nobody is told to wait for a receiver.
+const PART_OF_QUEUE: usize = 8;
+
+/// Messages in the order in which they came, which nobody has yet, and who gets all of them.
+pub(crate) struct Burst {
+    topic: Arc<str>,
+    qos: QoS,
+    /// Of the router, from before the receivers were collected.
+    changes: u64,
+    receivers: Vec<Receiver>,
+    messages: Vec<Arc<Message>>,
+    bytes: usize,
+}
+
+struct Receiver {
+    session: Arc<Session>,
+    qos: QoS,
+    identifiers: SubscriptionIdentifiers,
+}
+
+impl Burst {
+    /// Begins with a message that is not retained, and takes its matches. `None`, and they are left, if those are very many,
+    /// need something stored, or are chosen anew for every message.
+    pub(super) fn begin(
+        message: &Arc<Message>,
+        matches: &mut Vec<Match<Arc<Session>>>,
+        changes: u64,
+    ) -> Option<Self> {
+        let is_plain = |found: &Match<Arc<Session>>| found.shared.is_none() && !found.subscriber.is_durable();
+        if matches.is_empty() || matches.len() > AT_ONCE || !matches.iter().all(is_plain) {
+            return None;
+        }
+        let mut receivers = Vec::with_capacity(matches.len());
+        let mut found = matches.drain(..).peekable();
+        while let Some(first) = found.next() {
+            let (session, delivery) = one_delivery(first, &mut found, message);
+            let Delivery { qos, subscription_identifiers: identifiers, .. } = delivery;
+            receivers.push(Receiver { session, qos, identifiers });
+        }
+        Some(Self {
+            topic: Arc::clone(&message.topic),
+            qos: message.qos,
+            changes,
+            receivers,
+            messages: vec![Arc::clone(message)],
+            bytes: message.queued_bytes(),
+        })
+    }
+
+    /// How many sessions get it.
+    pub(crate) fn receivers(&self) -> usize {
+        self.receivers.len()
+    }
+
+    /// Takes another message of the same client. `Err`: it does not belong here, or there is no room.
+    pub(crate) fn take(&mut self, message: Message, local: &Local) -> Result<(), Message> {
+        let bytes = self.bytes + message.queued_bytes();
+        let belongs = !message.retain
+            && message.qos == self.qos
+            && (Arc::ptr_eq(&message.topic, &self.topic) || message.topic == self.topic)
+            && local.router.changes() == self.changes;
+        if !belongs || !has_room(self.messages.len() + 1, bytes, local.bounds) {
+            return Err(message);
+        }
+        self.bytes = bytes;
+        self.messages.push(Arc::new(message));
+        Ok(())
+    }
+
+    /// Delivers all of it; adds who is to be woken. Returns whom the publisher should wait for.
+    pub(crate) fn deliver(&self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
+        let mut lag = None;
+        for receiver in &self.receivers {
+            let deliveries = self.messages.iter().map(|message| receiver.delivery(message));
+            lag = local.push_all(&receiver.session, deliveries, wakers).or(lag);
+        }
+        lag
+    }
+}
+
+impl Receiver {
+    fn delivery(&self, message: &Arc<Message>) -> Delivery {
+        Delivery {
+            message: Arc::clone(message),
+            qos: self.qos,
+            retain: false,
+            stored: Sequence::default(),
+            subscription_identifiers: self.identifiers.clone(),
+            shared: None,
+        }
+    }
+}
+
+fn has_room(messages: usize, bytes: usize, bounds: Bounds) -> bool {
+    let most_bytes = usize::try_from(bounds.bytes).unwrap_or(usize::MAX) / PART_OF_QUEUE;
+    messages <= MOST.min(bounds.messages / PART_OF_QUEUE) && bytes <= most_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{
+        clean, filter, is_waiting, mail, open, options, payloads, persistent, qos, subscribe,
+    };
+    use super::super::{Backend, BackendOptions, Close, SubscribeOptions};
+    use super::MOST;
+    use crate::message::{Message, QoS};
+    use crate::session::SessionHandle;
+    use proptest::prelude::*;
+    use std::num::NonZeroU32;
+    use std::task::{Context, Waker};
+
+    fn numbered(topic: &str, number: usize) -> Message {
+        Message::new(topic, number.to_string(), QoS::AtLeastOnce)
+    }
+
+    fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+        range.map(|number| number.to_string()).collect()
+    }
+
+    fn publish(publisher: &mut SessionHandle, message: Message) {
+        publisher.publish_unannounced(message, None, true).unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_that_came_together_comes_at_once_when_it_is_delivered() {
+        let backend = Backend::start(options());
+        let mut both = open(&backend, clean("both")).await;
+        for (id, text) in [(1, "to/+"), (2, "to/all")] {
+            let options = SubscribeOptions { identifier: NonZeroU32::new(id), ..qos(QoS::AtMostOnce) };
+            subscribe(&mut both, text, options).await;
+        }
+        let mut publisher = open(&backend, clean("publisher")).await;
+        for number in 0..3 {
+            let published = publisher.publish_unannounced(numbered("to/all", number), None, true).unwrap();
+            assert_eq!((published.matched, mail(&mut both).len()), (1, 0));
+        }
+        assert!(publisher.deliver_burst().is_none());
+        let got = mail(&mut both);
+        assert_eq!(payloads(&got), numbers(0..3));
+        for delivery in got {
+            let mut identifiers: Vec<u32> =
+                delivery.subscription_identifiers.as_slice().iter().map(|id| id.get()).collect();
+            identifiers.sort_unstable();
+            assert_eq!((delivery.qos, identifiers), (QoS::AtMostOnce, vec![1, 2]));
+        }
+    }
+
+    #[tokio::test]
+    async fn receivers_hear_of_it_when_they_are_woken_and_not_before() {
+        let backend = Backend::start(options());
+        let mut receiver = open(&backend, clean("receiver")).await;
+        subscribe(&mut receiver, "t", qos(QoS::AtMostOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        let mut waiting = Box::pin(receiver.wait_for_mail());
+        let woken = std::sync::Arc::new(Woken::default());
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        publish(&mut publisher, numbered("t", 0));
+        publish(&mut publisher, numbered("t", 1));
+        publisher.deliver_burst();
+        assert!(!woken.0.load(std::sync::atomic::Ordering::SeqCst));
+        publisher.wake_receivers();
+        assert!(woken.0.load(std::sync::atomic::Ordering::SeqCst));
+        drop(waiting);
+        assert_eq!(payloads(&mail(&mut receiver)), ["0", "1"]);
+        assert!(is_waiting(&receiver));
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_in_between_gets_the_rest_and_who_goes_what_came_before() {
+        let backend = Backend::start(options());
+        let (mut early, mut late) =
+            (open(&backend, clean("early")).await, open(&backend, clean("late")).await);
+        subscribe(&mut early, "t", qos(QoS::AtMostOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        publish(&mut publisher, numbered("t", 0));
+        publish(&mut publisher, numbered("t", 1));
+        subscribe(&mut late, "+", qos(QoS::AtMostOnce)).await;
+        publish(&mut publisher, numbered("t", 2));
+        assert!(early.unsubscribe(&filter("t")).await);
+        publish(&mut publisher, numbered("t", 3));
+        publisher.deliver_burst();
+        assert_eq!(payloads(&mail(&mut early)), numbers(0..3));
+        assert_eq!(payloads(&mail(&mut late)), numbers(2..4));
+    }
+
+    #[tokio::test]
+    async fn a_publisher_that_vanishes_has_published_what_came() {
+        let backend = Backend::start(options());
+        let mut receiver = open(&backend, clean("receiver")).await;
+        subscribe(&mut receiver, "t", qos(QoS::AtMostOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        publish(&mut publisher, numbered("t", 0));
+        publish(&mut publisher, numbered("t", 1));
+        drop(publisher);
+        assert_eq!(payloads(&mail(&mut receiver)), ["0", "1"]);
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_bounded_and_small_where_queues_are() {
+        let backend = Backend::start(options());
+        let mut receiver = open(&backend, clean("receiver")).await;
+        subscribe(&mut receiver, "t", qos(QoS::AtMostOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        (0..=MOST).for_each(|number| publish(&mut publisher, numbered("t", number)));
+        assert_eq!(mail(&mut receiver).len(), MOST);
+
+        // The publisher is told to wait before anything has to be dropped.
+        let backend = Backend::start(BackendOptions { queued_messages: 32, ..options() });
+        let mut receiver = open(&backend, clean("receiver")).await;
+        subscribe(&mut receiver, "t", qos(QoS::AtLeastOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        let told = (0..32).position(|number| {
+            publisher.publish_unannounced(numbered("t", number), None, true).unwrap().lag.is_some()
+        });
+        let told = told.unwrap();
+        assert!((16..24).contains(&told), "{told}");
+        publisher.deliver_burst();
+        assert_eq!(payloads(&mail(&mut receiver)), numbers(0..told + 1));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Topic, QoS, RETAIN, whether more is there already, and whether what came is delivered now.
+        #[test]
+        fn everybody_gets_everything_in_order_whatever_comes_together(
+            steps in proptest::collection::vec((0..3usize, 0..3usize, 0..8u8, any::<bool>(), 0..6u8), 1..120)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let backend = Backend::start(options());
+                let mut publisher = open(&backend, clean("publisher")).await;
+                let mut receivers = Vec::new();
+                for (name, filters) in [("one", &["a"][..]), ("all", &["+", "b"]), ("group", &["$share/g/a"])] {
+                    let mut session = open(&backend, clean(name)).await;
+                    for text in filters {
+                        subscribe(&mut session, text, qos(QoS::AtMostOnce)).await;
+                    }
+                    receivers.push(session);
+                }
+                let mut durable = open(&backend, persistent("durable")).await;
+                subscribe(&mut durable, "c", qos(QoS::AtMostOnce)).await;
+                receivers.push(durable);
+                let mut sent: Vec<(usize, String)> = Vec::new();
+                for (number, (topic, qos, retain, more, deliver)) in steps.into_iter().enumerate() {
+                    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
+                    let mut message = Message::new(["a", "b", "c"][topic], number.to_string(), qos);
+                    message.retain = retain == 0;
+                    publisher.publish_unannounced(message, None, more).unwrap();
+                    sent.push((topic, number.to_string()));
+                    if deliver == 0 {
+                        publisher.deliver_burst();
+                    }
+                }
+                publisher.close(Close::NORMAL);
+                for (session, topics) in receivers.iter_mut().zip([&[0][..], &[0, 1, 2], &[0], &[2]]) {
+                    let expected: Vec<&str> = sent
+                        .iter()
+                        .filter(|(topic, _)| topics.contains(topic))
+                        .map(|(_, number)| number.as_str())
+                        .collect();
+                    assert_eq!(payloads(&mail(session)), expected);
+                }
+            });
+        }
+    }
+}
