@@ -47,7 +47,7 @@ pub(crate) fn message(shared: &Shared, publication: Publication) -> Result<Messa
 /// Publishes it. A message that asks for an acknowledgement is stored when this returns, where it has to be.
 pub(crate) async fn publish(shared: &Shared, message: Message) -> Result<(), PublicationError> {
     shared.figures.messages_received.increment(1);
-    let published = shared.backend.publish(message).map_err(|error| match error {
+    let published = shared.backend.publish_in_turns(message).await.map_err(|error| match error {
         PublishError::RetainedFull { .. } | PublishError::RetainedTooOften => {
             PublicationError::LimitExceeded(error.to_string())
         }

@@ -1,7 +1,7 @@
 //! A message that matches very many subscriptions goes to some of them at a time. No subscriber notices.
 use anyhow::{Context, ensure};
 use jitp_certs::Issued;
-use jitp_tests::{Plant, Wire, wire};
+use jitp_tests::{Broker, Plant, Wire, wire};
 
 const TOPIC: [&str; 6] = ["plant", "hall", "line", "cell", "robot", "state"];
 /// With all their filters more subscriptions than a message goes to at once.
@@ -68,5 +68,48 @@ async fn it_comes_to_each_client_once_and_in_order_whoever_comes_and_goes_meanwh
     let first = *of_late.first().context("nothing")?;
     assert_eq!(of_late, (first..MESSAGES).collect::<Vec<_>>());
     ensure!(first <= MESSAGES / 2, "what was published after SUBACK is missing: {of_late:?}");
+    Ok(())
+}
+
+/// More than a message goes to at once.
+const SESSIONS: usize = 300;
+
+async fn keeper(broker: &Broker, who: &Issued, number: usize) -> anyhow::Result<Wire> {
+    let connect = wire::connect_persistent(&format!("keeper-{number}"));
+    let (wire, answer) = Wire::connect_as(broker, who, &connect).await?;
+    ensure!(answer.connack_code()? == 0, "{answer:?}");
+    Ok(wire)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_all_durable_sessions_get_after_a_kill() -> anyhow::Result<()> {
+    let mut plant = Plant::new()?;
+    let who = plant.staff.device("operator")?;
+    for number in 0..SESSIONS {
+        let mut wire = keeper(&plant.broker, &who, number).await?;
+        wire.send(&wire::subscribe("to/all", 1, 1)).await?;
+        wire.receive_kind(9).await?.context("no SUBACK")?;
+        // The others are away.
+        if number % 2 == 0 {
+            wire.send(&wire::DISCONNECT).await?;
+        }
+    }
+    let (mut publisher, _) = Wire::connect(&plant.broker, &who, "publisher").await?;
+    let messages: Vec<u16> = (0..5).collect();
+    for (number, id) in messages.iter().zip(1..) {
+        publisher.send(&wire::publish("to/all", &number.to_be_bytes(), 1, id)).await?;
+        publisher.receive_kind(4).await?.context("no PUBACK")?;
+    }
+    plant.broker.kill()?;
+    let plant = plant.restart()?;
+    for number in 0..SESSIONS {
+        let mut wire = keeper(&plant.broker, &who, number).await?;
+        let mut got = Vec::new();
+        while got.len() < messages.len() {
+            let frame = wire.receive_kind(3).await?.context("closed")?;
+            got.push(u16::from_be_bytes(*frame.body.last_chunk().context("no number")?));
+        }
+        assert_eq!(got, messages, "keeper-{number}");
+    }
     Ok(())
 }

@@ -1,4 +1,6 @@
 //! Sessions and retained messages over a store: what one backend leaves, another one takes over.
+mod fan_out;
+
 use super::tests::*;
 use super::*;
 use crate::message::Delivery;

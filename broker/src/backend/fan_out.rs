@@ -1,10 +1,15 @@
 //! A message for very many goes to some of them at a time, so that whoever publishes it can let others have their turn in
 //! between. Each session still gets all messages in the order in which one client published them: the next one comes after
 //! the last of this.
+//!
+//! What has to be stored for those of them is a batch, and whoever publishes is told once the last one is durable. A kill in between
+//! leaves it with some and not with others, and the publisher without an answer: it sends a message of QoS 1 again. That of a durable
+//! session's QoS 2 it may not get twice, and a last will goes with its row: those are one batch, and not cut.
 use super::Local;
 use super::waking::Wakers;
-use crate::message::{Delivery, Message, SubscriptionIdentifiers};
+use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::router::{Keyed, Match};
+use crate::session::durable::Ticket;
 use crate::session::{Lag, Session};
 use std::iter::Peekable;
 use std::ops::ControlFlow;
@@ -14,36 +19,69 @@ use std::vec::IntoIter;
 /// Sessions that a message goes to at once: some tenths of a millisecond.
 pub(super) const AT_ONCE: usize = 256;
 
-/// Who is still to get a message. None of them has to be stored: what is stored is one batch, and goes first.
+/// Who is still to get a message.
 pub(crate) struct FanOut {
     message: Arc<Message>,
     rest: Peekable<IntoIter<Match<Arc<Session>>>>,
-    lag: Option<Arc<Lag>>,
+    /// How many those were at first.
+    sessions: usize,
+    so_far: HandedOut,
+}
+
+/// What its publisher has to know of a message that all have.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOut {
+    /// The last batch that it is stored in; 0: it need not be.
+    pub(crate) ticket: Ticket,
+    /// Of one whom the publisher should wait for.
+    pub(crate) lag: Option<Arc<Lag>>,
 }
 
 impl FanOut {
-    /// `None` if it goes to nobody.
-    pub(super) fn new(message: &Arc<Message>, rest: Vec<Match<Arc<Session>>>) -> Option<Self> {
-        let some = !rest.is_empty();
+    /// Takes those out of very many who can get a message later. `whole`: those are not among them for whom it has to be stored.
+    /// `None`: all get it at once.
+    pub(super) fn of_many(
+        message: &Arc<Message>,
+        matches: &mut Vec<Match<Arc<Session>>>,
+        whole: bool,
+    ) -> Option<Self> {
+        if matches.len() <= AT_ONCE {
+            return None;
+        }
+        let is_stored =
+            |found: &Match<Arc<Session>>| message.qos > QoS::AtMostOnce && found.subscriber.is_durable();
+        // Together: what is stored once for several is known to be by the first of them.
+        let mut rest: Vec<_> =
+            matches.extract_if(.., |found| found.shared.is_none() && !whole && is_stored(found)).collect();
+        rest.extend(matches.extract_if(.., |found| found.shared.is_none() && !is_stored(found)));
+        if rest.is_empty() {
+            return None;
+        }
+        let sessions = rest.chunk_by(Match::is_of_the_same_session).count();
         let rest = rest.into_iter().peekable();
-        some.then(|| Self { message: Arc::clone(message), rest, lag: None })
+        Some(Self { message: Arc::clone(message), rest, sessions, so_far: HandedOut::default() })
     }
 
-    /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it; whom of them the
-    /// publisher should wait for.
-    pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<Option<Arc<Lag>>> {
+    /// For how many it is, in all.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
+    pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
         let mut recording = local.recording();
         for _ in 0..AT_ONCE {
             let Some(first) = self.rest.next() else { break };
             let (session, delivery) = one_delivery(first, &mut self.rest, &self.message);
             // A session that has ended since gets nothing.
             if let Ok(Some(lag)) = local.push(&session, delivery, &mut recording, wakers) {
-                self.lag = Some(lag);
+                self.so_far.lag = Some(lag);
             }
         }
+        self.so_far.ticket = recording.urgent().max(self.so_far.ticket);
         match self.rest.peek() {
             Some(_) => ControlFlow::Continue(()),
-            None => ControlFlow::Break(self.lag.take()),
+            None => ControlFlow::Break(std::mem::take(&mut self.so_far)),
         }
     }
 }
@@ -206,5 +244,27 @@ mod tests {
         publisher.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
         drop(publisher);
         assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["0", "will"]));
+    }
+
+    #[tokio::test]
+    async fn a_message_of_the_broker_itself_lets_others_pass_and_goes_to_all_though_nobody_waits() {
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let publishing = backend.clone();
+        let asking = tokio::spawn(async move { publishing.publish_in_turns(numbered("to/all", 0)).await });
+        let mut new = || crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
+        let mut have_it = 0;
+        while have_it == 0 {
+            tokio::task::yield_now().await;
+            have_it = new();
+        }
+        assert_eq!(have_it, AT_ONCE);
+        asking.abort();
+        while have_it < 2 * AT_ONCE {
+            tokio::task::yield_now().await;
+            have_it += new();
+        }
+        let published = backend.publish_in_turns(numbered("to/all", 1)).await.unwrap();
+        assert_eq!((published.matched, new()), (2 * AT_ONCE, 2 * AT_ONCE));
     }
 }

@@ -16,6 +16,11 @@ pub(crate) struct KeptWill {
 }
 
 impl KeptWill {
+    /// Is it published when its connection ends?
+    pub(crate) fn has_no_delay(&self) -> bool {
+        self.will.delay.is_zero()
+    }
+
     /// Where it is stored.
     pub(super) fn row(&self, session: &Session) -> Option<SessionRow> {
         Some(SessionRow::Will { session: session.id.0.get(), number: self.number? })

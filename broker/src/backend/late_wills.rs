@@ -1,7 +1,8 @@
 //! Wills that are published after their connection has ended: whoever set one is asked first whether it still may be.
-use super::{Along, KeptWill, Local, PublishError};
+use super::{Along, KeptWill, Local, PublishError, UnderWay, Wakers};
 use crate::message::Message;
 use crate::session::Session;
+use crate::session::durable::NotStored;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -57,23 +58,35 @@ impl Local {
 
     /// Publishes a will: one that is stored, but cannot be published while nothing can be stored, afterwards.
     pub(super) fn publish_will(&self, session: &Arc<Session>, kept: Box<KeptWill>) {
-        if !self.try_publish_will(session, &kept) {
-            self.late_wills.ask(session, kept);
+        let mut wakers = Wakers::default();
+        match self.try_publish_will(session, &kept, &mut wakers) {
+            Ok(rest) => drop(rest.map(|rest| rest.finish(self, &mut wakers))),
+            Err(NotStored) => self.late_wills.ask(session, kept),
         }
+        self.waking.wake(&mut wakers);
     }
 
-    /// `false`: not now.
-    fn try_publish_will(&self, session: &Session, kept: &KeptWill) -> bool {
+    /// Publishes a will; adds who is to be woken. Returns those who are still to get it, if they are very many.
+    ///
+    /// # Errors
+    /// It is stored, and cannot be published now.
+    pub(crate) fn try_publish_will(
+        &self,
+        session: &Session,
+        kept: &KeptWill,
+        wakers: &mut Wakers,
+    ) -> Result<Option<Box<UnderWay>>, NotStored> {
         let row = kept.row(session);
-        match self.publish(kept.will.to_message(session), row.clone().map(Along::Will)) {
-            Ok(_) => return true,
-            Err(PublishError::NotStored) if row.is_some() => return false,
+        let message = kept.will.to_message(session);
+        match self.publish_from(message, row.clone().map(Along::Will), wakers, false) {
+            Ok((_, rest)) => return Ok(rest),
+            Err(PublishError::NotStored) if row.is_some() => return Err(NotStored),
             Err(error) => {
                 tracing::warn!(client_id = %session.client_id, %error, "the last will was not published");
             }
         }
         self.withdraw(session, kept, &mut self.recording());
-        true
+        Ok(None)
     }
 }
 
@@ -90,7 +103,13 @@ pub(super) async fn ask_and_publish(local: Weak<Local>, mut wills: DueWills) {
                 local.withdraw(&session, &kept, &mut local.recording());
                 break;
             }
-            if local.try_publish_will(&session, &kept) {
+            let mut wakers = Wakers::default();
+            let tried = local.try_publish_will(&session, &kept, &mut wakers);
+            local.waking.wake(&mut wakers);
+            if let Ok(rest) = tried {
+                if let Some(rest) = rest {
+                    rest.finish_in_turns(local).await;
+                }
                 break;
             }
             let Some(recorder) = local.recorder.clone() else { break };

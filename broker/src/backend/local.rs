@@ -3,7 +3,7 @@ use super::burst::Burst;
 use super::chores::{self, Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
-use super::fan_out::{self, FanOut, one_delivery};
+use super::fan_out::{FanOut, one_delivery};
 use super::late_wills::{self, DueWills, LateWills};
 use super::timers::Timers;
 use super::under_way::UnderWay;
@@ -129,11 +129,11 @@ impl Local {
     /// Retains and delivers a message, and wakes who gets it.
     pub(crate) fn publish(&self, message: Message, along: Option<Along>) -> Result<Published, PublishError> {
         let mut wakers = Wakers::default();
-        let published = self.publish_from(message, along, &mut wakers, false).map(|(mut published, rest)| {
-            let lag = rest.and_then(|rest| rest.finish(self, &mut wakers));
-            published.lag = lag.or(published.lag);
-            published
-        });
+        let published =
+            self.publish_from(message, along, &mut wakers, false).map(|(published, rest)| match rest {
+                Some(rest) => published.and(rest.finish(self, &mut wakers)),
+                None => published,
+            });
         self.waking.wake(&mut wakers);
         published
     }
@@ -162,7 +162,9 @@ impl Local {
         if message.retain {
             self.retain(&message, &mut recording)?;
         }
-        let (published, rest) = self.deliver(&message, cannot_be_stored, &mut recording, wakers, more)?;
+        let whole = along.is_some();
+        let (published, rest) =
+            self.deliver(&message, cannot_be_stored, whole, &mut recording, wakers, more)?;
         let is_urgent = message.qos > QoS::AtMostOnce || along.is_some();
         if let Some(along) = along
             && let Some(recording) = recording.begin()
@@ -211,12 +213,13 @@ impl Local {
         }
     }
 
-    /// Puts a message into the mailboxes of those it matches: all of them, or, if they are very many, those for whom it may have
-    /// to be stored, and returns the rest. If it cannot be stored, it may have to be for none.
+    /// Puts a message into the mailboxes of those it matches: all of them, or, if they are very many, some of them, and returns the
+    /// rest. `whole`: where it has to be stored it is now. If it cannot be stored, it may have to be for none.
     fn deliver(
         &self,
         message: &Arc<Message>,
         cannot_be_stored: bool,
+        whole: bool,
         recording: &mut LateRecording<'_>,
         wakers: &mut Wakers,
         more: bool,
@@ -233,16 +236,8 @@ impl Local {
             let published = Published { matched: burst.receivers(), ticket: 0, lag: None };
             return Ok((published, Some(Box::new(UnderWay::Burst(burst)))));
         }
-        let (mut matched, mut lag, mut rest) = (0, None, Vec::new());
-        if matches.all.len() > fan_out::AT_ONCE {
-            let stored = message.qos > QoS::AtMostOnce;
-            rest.extend(
-                matches
-                    .all
-                    .extract_if(.., |found| found.shared.is_none() && !(stored && must_be_stored(found))),
-            );
-            matched = rest.chunk_by(Match::is_of_the_same_session).count();
-        }
+        let rest = FanOut::of_many(message, &mut matches.all, whole);
+        let (mut matched, mut lag) = (rest.as_ref().map_or(0, FanOut::sessions), None);
         let mut found = matches.all.drain(..).peekable();
         while let Some(first) = found.next() {
             matched += 1;
@@ -258,7 +253,7 @@ impl Local {
         if matches.all.capacity() <= KEPT_CAPACITY {
             MEMORY.set(matches.all);
         }
-        let rest = FanOut::new(message, rest).map(UnderWay::FanOut).map(Box::new);
+        let rest = rest.map(UnderWay::FanOut).map(Box::new);
         Ok((Published { matched, ticket: 0, lag }, rest))
     }
 

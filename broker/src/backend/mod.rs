@@ -22,6 +22,7 @@ mod waking;
 
 pub(crate) use chores::message_of;
 pub(crate) use directory::ClientHash;
+pub(crate) use fan_out::HandedOut;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use inspect::count_rows;
 pub(crate) use kept_will::KeptWill;
@@ -139,6 +140,19 @@ impl Backend {
     /// Publishes a message of the broker itself (events, services, HTTP). Permissions are the caller's matter.
     pub fn publish(&self, message: Message) -> Result<Published, PublishError> {
         self.local.publish(message, None)
+    }
+
+    /// The same, to a part of very many at a time: everybody else has a turn in between. All get it even if nobody waits for this any
+    /// more.
+    pub async fn publish_in_turns(&self, message: Message) -> Result<Published, PublishError> {
+        let mut wakers = Wakers::default();
+        let (published, rest) = self.local.publish_from(message, None, &mut wakers, false)?;
+        self.local.waking.wake(&mut wakers);
+        let Some(rest) = rest else { return Ok(published) };
+        let handing_out = tokio::spawn(rest.finish_in_turns(Arc::clone(&self.local)));
+        // An error: the runtime ends, and with it the process.
+        let handed_out = handing_out.await.map_err(|_| PublishError::NotStored)?;
+        Ok(published.and(handed_out))
     }
 
     /// Waits until a message of QoS 1 or 2 is stored for those whose sessions are durable, and as a retained one.
@@ -382,6 +396,14 @@ pub struct Published {
     pub(crate) ticket: Ticket,
     /// Of one of those sessions, whose client lags behind: to be waited for before more is published.
     pub(crate) lag: Option<Arc<Lag>>,
+}
+
+impl Published {
+    /// All of them have it.
+    pub(crate) fn and(self, handed_out: HandedOut) -> Self {
+        let HandedOut { ticket, lag } = handed_out;
+        Self { ticket: ticket.max(self.ticket), lag: lag.or(self.lag), ..self }
+    }
 }
 
 /// Why a message was not published. Nothing was delivered or retained.

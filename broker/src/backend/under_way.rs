@@ -1,30 +1,48 @@
 //! What was published last, while not everybody has it yet.
 use super::burst::Burst;
-use super::fan_out::FanOut;
+use super::fan_out::{FanOut, HandedOut};
 use super::local::Local;
 use super::waking::Wakers;
-use crate::session::Lag;
+use crate::overload::go_last;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Others have a turn, or more messages come, before the rest of those that it is for get it.
 pub(crate) enum UnderWay {
-    /// Nobody has it yet, as others belong to it.
+    /// Nobody has it yet, as others belong to it. Nothing of it has to be stored.
     Burst(Burst),
     /// Some have it already.
     FanOut(FanOut),
 }
 
 impl UnderWay {
-    /// Delivers to all that are left; adds who is to be woken. Returns whom the publisher should wait for.
-    pub(crate) fn finish(self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
+    /// Delivers to all that are left; adds who is to be woken.
+    pub(crate) fn finish(self, local: &Local, wakers: &mut Wakers) -> HandedOut {
         match self {
-            Self::Burst(burst) => burst.deliver(local, wakers),
+            Self::Burst(burst) => HandedOut { ticket: 0, lag: burst.deliver(local, wakers) },
             Self::FanOut(mut fan_out) => loop {
-                if let ControlFlow::Break(lag) = fan_out.go_on(local, wakers) {
-                    return lag;
+                if let ControlFlow::Break(handed_out) = fan_out.go_on(local, wakers) {
+                    return handed_out;
                 }
             },
         }
+    }
+
+    /// The same, and wakes them, while everybody else has a turn in between.
+    pub(crate) async fn finish_in_turns(self, local: Arc<Local>) -> HandedOut {
+        let mut wakers = Wakers::default();
+        let handed_out = match self {
+            Self::Burst(_) => self.finish(&local, &mut wakers),
+            Self::FanOut(mut fan_out) => loop {
+                let step = fan_out.go_on(&local, &mut wakers);
+                local.waking.wake(&mut wakers);
+                match step {
+                    ControlFlow::Continue(()) => go_last().await,
+                    ControlFlow::Break(handed_out) => break handed_out,
+                }
+            },
+        };
+        local.waking.wake(&mut wakers);
+        handed_out
     }
 }

@@ -256,8 +256,9 @@ impl<S: ByteStream> Established<S> {
                     let retain = publish.retain;
                     let publish = super::incoming::Publish::new(publish, topic);
                     self.pipe.consume(length);
-                    self.publish(publish)?;
+                    let due = self.publish(publish)?;
                     self.deliver_rest().await;
+                    self.answer_publish(due);
                     if self.is_ahead() || (retain && self.session.is_crowded()) {
                         Box::pin(self.catch_up()).await?;
                     }
@@ -648,7 +649,12 @@ impl<S: ByteStream> Established<S> {
     async fn end(mut self: Box<Self>, ending: Ending) {
         let (will, enforcement) = (self.will.take(), &mut self.enforcement);
         let allowed = || will.is_none_or(|(topic, retain)| enforcement.may_publish(&topic, retain));
-        self.session.close(ending.close(allowed));
+        let how = ending.close(allowed);
+        self.session.publish_will(how);
+        while self.session.deliver_more().is_continue() {
+            go_last().await;
+        }
+        self.session.close(how);
         self.shared.lifecycle.disconnected(&self.presence, ending.presence());
         self.shared.figures.connected.decrement(1.0);
         if matches!(ending, Ending::Violation(_)) {

@@ -44,6 +44,13 @@ impl Publish {
     }
 }
 
+/// PUBACK or PUBREC; of QoS 0 nothing.
+pub(super) struct Acknowledgement {
+    qos: QoS,
+    packet_id: u16,
+    code: u8,
+}
+
 /// Why a message is not published, and what follows.
 struct PublishRefused {
     /// For PUBACK and PUBREC of MQTT 5.
@@ -60,17 +67,17 @@ enum Otherwise {
 }
 
 impl<S: ByteStream> Established<S> {
-    pub(super) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
+    /// Returns what the client is told when all have the message, which may be under way to them.
+    pub(super) fn publish(&mut self, publish: Publish) -> Result<Option<Acknowledgement>, Ending> {
         self.arrived += 1;
         self.check_publish(&publish)?;
         if !self.is_in_time(publish.qos)? {
-            return Ok(());
+            return Ok(None);
         }
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == QoS::ExactlyOnce {
             if !self.session.begin_exactly_once(packet_id) {
-                self.acknowledge(0, |out| out.pubrec(packet_id, 0));
-                return Ok(());
+                return Ok(Some(Acknowledgement { qos, packet_id, code: 0 }));
             }
             if self.session.exactly_once().len() > usize::from(self.shared.limits.receive_maximum) {
                 self.session.abandon_exactly_once(packet_id);
@@ -87,13 +94,19 @@ impl<S: ByteStream> Established<S> {
                     self.session.abandon_exactly_once(packet_id);
                 }
                 match otherwise {
-                    Otherwise::Silence => return Ok(()),
+                    Otherwise::Silence => return Ok(None),
                     _ if qos > QoS::AtMostOnce && self.version == ProtocolVersion::V5 => code as u8,
                     Otherwise::End(ending) => return Err(ending),
                     Otherwise::Drop => 0,
                 }
             }
         };
+        Ok(Some(Acknowledgement { qos, packet_id, code }))
+    }
+
+    /// All have the message.
+    pub(super) fn answer_publish(&mut self, due: Option<Acknowledgement>) {
+        let Some(Acknowledgement { qos, packet_id, code }) = due else { return };
         match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.acknowledge(code, |out| out.puback(packet_id, code)),
@@ -101,7 +114,6 @@ impl<S: ByteStream> Established<S> {
         }
         // A request that found no room is rejected at once, before the next one takes the place of its answer.
         self.answer();
-        Ok(())
     }
 
     /// What ends the connection whatever the policies say.

@@ -4,7 +4,7 @@ use super::durable::{
 };
 use super::{Awaited, Held, InFlight, Kept, Lag, RetainedScan, Session};
 use crate::backend::{
-    Along, Close, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
+    Along, Close, HandedOut, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
     SubscribeError, SubscribeOptions, Subscribed, UnderWay, Wakers,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
@@ -92,14 +92,14 @@ impl SessionHandle {
     }
 
     fn announce(&mut self, published: Result<Published, PublishError>) -> Result<Published, PublishError> {
-        let lag = self.deliver_rest();
+        let handed_out = self.deliver_rest();
         self.wake_receivers();
-        published.map(|published| Published { lag: lag.or(published.lag), ..published })
+        published.map(|published| published.and(handed_out))
     }
 
-    /// One of both, without [`Self::wake_receivers`], and if it is for very many sessions only for those for whom it may have
-    /// to be stored: see [`Self::deliver_more`]. `packet_id`: of QoS 2. `more`: the next one has probably come already. Then
-    /// nobody may have this one before [`Self::deliver_burst`].
+    /// One of both, without [`Self::wake_receivers`], and if it is for very many sessions only for some of them: see
+    /// [`Self::deliver_more`]. Before all have it the client must not be told. `packet_id`: of QoS 2. `more`: the next one has
+    /// probably come already. Then nobody may have this one before [`Self::deliver_burst`].
     pub(crate) fn publish_unannounced(
         &mut self,
         mut message: Message,
@@ -118,17 +118,17 @@ impl SessionHandle {
                 Err(other) => message = other,
             }
         }
-        let lag = self.deliver_rest();
+        let before = self.deliver_rest();
         let (published, rest) = self.local.publish_from(message, along, &mut self.wakers, more)?;
         self.under_way = rest;
         self.recorded = self.recorded.max(published.ticket);
-        Ok(Published { lag: published.lag.or(lag), ..published })
+        Ok(published.and(before))
     }
 
     /// Delivers what came together and was published last, and wakes nobody. Returns whom the publisher should wait for.
     pub(crate) fn deliver_burst(&mut self) -> Option<Arc<Lag>> {
         match self.under_way.as_deref() {
-            Some(UnderWay::Burst(_)) => self.deliver_rest(),
+            Some(UnderWay::Burst(_)) => self.deliver_rest().lag,
             _ => None,
         }
     }
@@ -141,15 +141,18 @@ impl SessionHandle {
             return ControlFlow::Break(None);
         };
         let step = fan_out.go_on(&self.local, &mut self.wakers);
-        if step.is_break() {
-            self.under_way = None;
-        }
         self.wake_receivers();
-        step
+        let ControlFlow::Break(handed_out) = step else { return ControlFlow::Continue(()) };
+        self.under_way = None;
+        self.recorded = self.recorded.max(handed_out.ticket);
+        ControlFlow::Break(handed_out.lag)
     }
 
-    fn deliver_rest(&mut self) -> Option<Arc<Lag>> {
-        self.under_way.take().and_then(|under_way| under_way.finish(&self.local, &mut self.wakers))
+    fn deliver_rest(&mut self) -> HandedOut {
+        let Some(under_way) = self.under_way.take() else { return HandedOut::default() };
+        let handed_out = under_way.finish(&self.local, &mut self.wakers);
+        self.recorded = self.recorded.max(handed_out.ticket);
+        handed_out
     }
 
     /// Wakes the connections that have mail since this was called last. Called before anything that takes time, so that messages
@@ -566,18 +569,38 @@ impl SessionHandle {
         self.let_go(how);
     }
 
-    fn let_go(&mut self, how: Close) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
+    /// Publishes the will if it is due when the session is let go of like this. If it is for very many sessions only for some of
+    /// them: see [`Self::deliver_more`]. To be closed afterwards.
+    pub(crate) fn publish_will(&mut self, how: Close) {
+        let (publish_will, expiry) = self.what_is_left(how);
+        let is_due = |kept: &mut Box<KeptWill>| publish_will && (expiry.is_zero() || kept.has_no_delay());
+        let Some(kept) = self.held.will.take_if(is_due) else { return };
         self.deliver_rest();
-        self.wake_receivers();
+        match self.local.try_publish_will(&self.session, &kept, &mut self.wakers) {
+            Ok(rest) => self.under_way = rest,
+            // It is kept until it can be.
+            Err(NotStored) => self.held.will = Some(kept),
+        }
+    }
+
+    /// Whether the will counts, and how long the session waits, when it is let go of.
+    fn what_is_left(&self, how: Close) -> (bool, Duration) {
         let (prevent_will, discard) = match self.session.ended() {
             Some(SessionEnd::Administrative { prevent_will, clean_session }) => (prevent_will, clean_session),
             _ => (false, false),
         };
         let expiry = how.session_expiry.unwrap_or(self.held.expiry).min(self.local.options.session_expiry);
         let publish_will = how.publish_will && !prevent_will && self.held.opened;
+        (publish_will, if discard { Duration::ZERO } else { expiry })
+    }
+
+    fn let_go(&mut self, how: Close) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.deliver_rest();
+        self.wake_receivers();
+        let (publish_will, expiry) = self.what_is_left(how);
         self.local.leave(Leaving {
             session: Arc::clone(&self.session),
             kept: std::mem::take(&mut self.kept),
@@ -585,7 +608,7 @@ impl SessionHandle {
             version: self.held.version,
             will: self.held.will.take(),
             publish_will,
-            expiry: if discard { Duration::ZERO } else { expiry },
+            expiry,
         });
     }
 }
