@@ -4,6 +4,7 @@
 //! The cost of a change is that of the sessions it touches: an index leads from what changed to them. Changes
 //! that touch no session, as those of a provisioning storm mostly do, cost one look-up each.
 use crate::backend::{Backend, SessionEnd};
+use crate::overload::go_last;
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use jitp_provisioner::names::CertificateId;
@@ -29,6 +30,10 @@ const REMEMBERED: usize = 4096;
 const BATCH: usize = 512;
 /// Sessions looked at again at the same time.
 const WORKERS: usize = 2;
+/// Sessions that are marked at once, when something has changed that very many depend on.
+const MARKED_AT_ONCE: usize = 256;
+/// Sessions that a worker looks at before others have their turn.
+const TURN: usize = 16;
 /// The pause after the registry could not be read.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,6 +59,8 @@ struct Index {
     /// Sessions to look at again, each once.
     dirty: VecDeque<u64>,
     is_dirty: HashSet<u64>,
+    /// Up to this one all connections have ended: what they were authorised by is gone.
+    reset_up_to: u64,
 }
 
 /// One live connection.
@@ -153,7 +160,7 @@ impl LiveSessions {
                 Ok(batch) => {
                     if let Some(last) = batch.last() {
                         done = last.revision;
-                        self.apply(&batch);
+                        self.apply(&batch).await;
                     }
                 }
                 Err(error) => {
@@ -164,8 +171,9 @@ impl LiveSessions {
         }
     }
 
-    fn apply(&self, batch: &[Arc<ChangeEntry>]) {
-        let mut touched_sessions = false;
+    async fn apply(&self, batch: &[Arc<ChangeEntry>]) {
+        // The last change of each counts: who has not seen an earlier one has not seen that.
+        let mut touched: HashMap<Dependency, Revision> = HashMap::new();
         let mut ended = Vec::new();
         let mut reset = false;
         {
@@ -174,9 +182,7 @@ impl LiveSessions {
                 if matches!(entry.change, Change::Reset) {
                     index.complete_after = entry.revision;
                     index.recent.clear();
-                    for live in index.sessions.values() {
-                        live.ended.store(true, Ordering::SeqCst);
-                    }
+                    index.reset_up_to = index.next;
                     reset = true;
                 }
                 if let Change::Certificate { certificate_id, from: Some(CertificateStatus::Active), to } =
@@ -187,7 +193,9 @@ impl LiveSessions {
                     ended.push(*certificate_id);
                 }
                 for dependency in entry.change.touches() {
-                    touched_sessions |= index.touch(entry.revision, dependency);
+                    if index.touch(entry.revision, &dependency) {
+                        touched.insert(dependency, entry.revision);
+                    }
                 }
             }
         }
@@ -195,22 +203,43 @@ impl LiveSessions {
             self.end_certificate(certificate);
         }
         if reset {
-            self.backend.forget_all();
+            self.backend.forget_all().await;
         }
-        if touched_sessions {
-            self.work.notify_waiters();
-            self.work.notify_one();
+        for (dependency, revision) in touched {
+            self.mark_dependents(&dependency, revision).await;
+        }
+    }
+
+    /// Marks those who depend on what was touched and have not seen it. Who comes to depend on it meanwhile finds it among what
+    /// was touched lately.
+    async fn mark_dependents(&self, dependency: &Dependency, revision: Revision) {
+        let dependents = self.index.lock().dependents_of(dependency);
+        for some in dependents.chunks(MARKED_AT_ONCE) {
+            if self.index.lock().mark_unseen(some, revision) {
+                self.work.notify_waiters();
+                self.work.notify_one();
+            }
+            if dependents.len() > MARKED_AT_ONCE {
+                go_last().await;
+            }
         }
     }
 
     /// Looks at dirty sessions again, one at a time.
     async fn work(self: Arc<Self>) {
+        let mut turn = TURN;
         loop {
+            if turn == 0 {
+                turn = TURN;
+                go_last().await;
+            }
             let woken = self.work.notified();
             let Some((id, live)) = self.index.lock().next_dirty() else {
                 woken.await;
+                turn = TURN;
                 continue;
             };
+            turn -= 1;
             if let Err(error) = self.look_again(id, &live).await {
                 tracing::error!(
                     %error,
@@ -255,7 +284,8 @@ impl Registration {
     /// is open; from then on the backend ends it.
     pub(crate) fn has_ended(&self) -> bool {
         let index = self.sessions.index.lock();
-        index.sessions.get(&self.id).is_none_or(|live| live.ended.load(Ordering::SeqCst))
+        self.id <= index.reset_up_to
+            || index.sessions.get(&self.id).is_none_or(|live| live.ended.load(Ordering::SeqCst))
     }
 }
 
@@ -288,21 +318,31 @@ impl Index {
         }
     }
 
-    /// Remembers a touch and marks the dependents that have not seen it. Returns whether there are any.
-    fn touch(&mut self, revision: Revision, dependency: Dependency) -> bool {
-        let dependents = self.dependents.get(&dependency).into_iter().flatten().copied();
-        let unseen = |id: &u64| self.sessions.get(id).is_some_and(|live| live.as_of() < revision);
-        let ids: Vec<u64> = dependents.filter(unseen).collect();
-        for id in &ids {
-            self.mark(*id);
-        }
+    /// Remembers a touch. Returns whether anybody depends on what is touched.
+    fn touch(&mut self, revision: Revision, dependency: &Dependency) -> bool {
         // The changes of one commit touch the same few.
         let known =
-            self.recent.iter().rev().take_while(|(at, _)| *at == revision).any(|(_, d)| *d == dependency);
+            self.recent.iter().rev().take_while(|(at, _)| *at == revision).any(|(_, d)| d == dependency);
         if !known {
-            self.remember(revision, dependency);
+            self.remember(revision, dependency.clone());
         }
-        !ids.is_empty()
+        self.dependents.contains_key(dependency)
+    }
+
+    fn dependents_of(&self, dependency: &Dependency) -> Vec<u64> {
+        self.dependents.get(dependency).into_iter().flatten().copied().collect()
+    }
+
+    /// Marks those of them that have not seen a change. Returns whether there are any.
+    fn mark_unseen(&mut self, ids: &[u64], revision: Revision) -> bool {
+        let mut any = false;
+        for id in ids {
+            if self.sessions.get(id).is_some_and(|live| live.as_of() < revision) {
+                self.mark(*id);
+                any = true;
+            }
+        }
+        any
     }
 
     fn remember(&mut self, revision: Revision, dependency: Dependency) {
@@ -374,7 +414,7 @@ mod tests {
     fn a_change_is_remembered_for_those_who_looked_before_it() {
         let mut index = Index::default();
         for n in 1..=10 {
-            index.touch(Revision(n), policy(&format!("p{n}")));
+            index.touch(Revision(n), &policy(&format!("p{n}")));
         }
         assert!(index.touched_after(Revision(4), &[policy("p5")]));
         assert!(!index.touched_after(Revision(5), &[policy("p5")]));
@@ -385,7 +425,7 @@ mod tests {
     fn who_looked_too_long_ago_looks_again() {
         let mut index = Index::default();
         for n in 1..=(REMEMBERED as u64 + 10) {
-            index.touch(Revision(n), policy("p"));
+            index.touch(Revision(n), &policy("p"));
         }
         assert_eq!(index.recent.len(), REMEMBERED);
         assert!(index.touched_after(Revision(9), &[policy("other")]));
@@ -472,7 +512,7 @@ mod tests {
         async fn catch_up(&self, after: Revision) -> bool {
             let batch = self.sessions.provisioner.changes().since(after, 1000).await.unwrap();
             assert!(!batch.is_empty());
-            self.sessions.apply(&batch);
+            self.sessions.apply(&batch).await;
             self.is_dirty()
         }
         fn is_dirty(&self) -> bool {
@@ -519,6 +559,41 @@ mod tests {
         let (id, live) = scene.sessions.index.lock().next_dirty().unwrap();
         scene.sessions.look_again(id, &live).await.unwrap();
         assert!(!scene.catch_up(as_of).await, "all of it was seen when it was looked at");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_very_many_depend_on_marks_some_at_a_time_and_each_once() {
+        const MANY: usize = 3 * MARKED_AT_ONCE;
+        let scene = Scene::new().await;
+        let sessions = &scene.sessions;
+        let as_of = scene.admitted().await.as_of;
+        scene.catch_up(scene.started).await;
+        let mut entered = Vec::new();
+        for _ in 0..MANY {
+            entered.push(scene.enter(scene.admitted().await).await);
+        }
+        let early = scene.admitted().await;
+        scene.attach("q").await;
+        let batch = sessions.provisioner.changes().since(as_of, 1000).await.unwrap();
+        let marked = || sessions.index.lock().dirty.len();
+
+        let mut applying = Box::pin(sessions.apply(&batch));
+        assert!(poll_once(applying.as_mut()).is_none());
+        assert_eq!(marked(), MARKED_AT_ONCE);
+        // In the middle: one is looked at, one goes, and two come, of which one was admitted before the change.
+        let (id, live) = sessions.index.lock().next_dirty().unwrap();
+        sessions.look_again(id, &live).await.unwrap();
+        let unmarked =
+            entered.iter().position(|(_, r)| !sessions.index.lock().is_dirty.contains(&r.id) && r.id != id);
+        entered.remove(unmarked.unwrap());
+        let (_, early) = scene.enter(early).await;
+        assert!(sessions.index.lock().is_dirty.contains(&early.id), "at once");
+        let (_, late) = scene.enter(scene.admitted().await).await;
+        applying.await;
+        assert_eq!(marked(), MANY - 2 + 1);
+        let index = sessions.index.lock();
+        assert!(!index.is_dirty.contains(&id) && !index.is_dirty.contains(&late.id), "they have seen it");
+        drop(index);
     }
 
     #[tokio::test]

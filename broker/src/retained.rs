@@ -83,10 +83,16 @@ impl Retained {
         found.filter(|message| !message.is_expired(now)).take(limit).cloned().collect()
     }
 
-    /// Forgets all of them, and returns their topics.
+    /// Forgets all of them, and returns their topics. Their memory is given back as those are taken.
     pub(crate) fn clear(&self) -> impl Iterator<Item = Arc<str>> + use<> {
-        let store = std::mem::take(&mut *self.store.write());
-        store.messages.into_keys().map(|topic| topic.0)
+        let Store { messages, expiring } = std::mem::take(&mut *self.store.write());
+        let mut expiring = expiring.into_iter();
+        messages.into_keys().inspect(move |_| drop(expiring.next())).map(|topic| topic.0)
+    }
+
+    /// Whether there is one of this topic, expired or not.
+    pub(crate) fn has(&self, topic: &Arc<str>) -> bool {
+        self.store.read().messages.contains_key(&Topic(Arc::clone(topic)))
     }
 
     /// Whether a filter without `$share/<group>/` may match any: known for one without wildcards, and where there is none at

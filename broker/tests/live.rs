@@ -55,6 +55,22 @@ async fn a_changed_policy_counts_for_the_next_publish_soon() {
     }
 }
 
+/// More than are marked at once.
+#[tokio::test]
+async fn a_changed_policy_counts_for_every_one_of_very_many_connections() {
+    const CONNECTIONS: usize = 300;
+    let world = World::new().await;
+    let device = world.device("a");
+    let mut wires = Vec::new();
+    for number in 0..CONNECTIONS {
+        wires.push(world.online(&device, 5, &format!("a-{number}")).await);
+    }
+    world.set_policy(&allow(&[("iot:Connect", "*")])).await;
+    for wire in &mut wires {
+        refused_soon(wire).await;
+    }
+}
+
 #[tokio::test]
 async fn a_detached_policy_counts_too() {
     let world = World::new().await;

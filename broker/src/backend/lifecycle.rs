@@ -406,13 +406,16 @@ impl Local {
                 }
                 (false, discard.then(|| slot.remove().0))
             });
-        if let Some(Slot { session, parked: Some(parked), .. }) = ended {
-            self.timers.cancel(parked.timer);
-            self.offline.fetch_sub(1, Ordering::Relaxed);
-            self.finish_parked(&session, *parked, !prevent_will);
-            return true;
-        }
-        connected
+        ended.is_some_and(|slot| self.discard(slot, !prevent_will)) || connected
+    }
+
+    /// A slot is gone, with the session that waited in it. `false`: none did.
+    pub(super) fn discard(&self, slot: Slot, with_will: bool) -> bool {
+        let Slot { session, parked: Some(parked), .. } = slot else { return false };
+        self.timers.cancel(parked.timer);
+        self.offline.fetch_sub(1, Ordering::Relaxed);
+        self.finish_parked(&session, *parked, with_will);
+        true
     }
 
     pub(super) fn disconnect_certificate(&self, certificate: CertificateId, end: SessionEnd) -> usize {
@@ -426,22 +429,6 @@ impl Local {
         end: SessionEnd,
     ) -> bool {
         self.directory.end_certificate(certificate, |session| *session.client_id == *client_id, end) > 0
-    }
-
-    pub(super) fn forget_all(&self) {
-        let end = SessionEnd::Administrative { prevent_will: true, clean_session: true };
-        let mut clients = Vec::new();
-        self.directory.for_each(|slot| clients.push(Arc::clone(&slot.session.client_id)));
-        for client in clients {
-            self.disconnect(&client, end);
-        }
-        let mut recording = self.recording();
-        let recorder = recording.begin();
-        let topics = self.retained.clear();
-        if let Some(recorder) = recorder {
-            topics.for_each(|topic| recorder.delete(SessionRow::Retained { topic }));
-        }
-        recording.urgent();
     }
 
     pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {

@@ -15,6 +15,7 @@ mod kept_will;
 mod late_wills;
 mod lifecycle;
 mod local;
+mod reset;
 mod restore;
 mod timers;
 mod under_way;
@@ -198,9 +199,10 @@ impl Backend {
         self.local.disconnect_all(end)
     }
 
-    /// Ends all connections without their wills, and forgets all sessions and all retained messages.
-    pub fn forget_all(&self) {
-        self.local.forget_all();
+    /// Ends all connections without their wills, and forgets all sessions and all retained messages that there are now; a part of them
+    /// at a time.
+    pub async fn forget_all(&self) {
+        self.local.forget_all().await;
     }
 
     /// The message that is retained on a topic.

@@ -315,7 +315,7 @@ impl Plant {
         read.unwrap();
         let counts = shared.backend.counts();
         // The next one begins with nothing stored.
-        shared.backend.forget_all();
+        shared.backend.forget_all().await;
         shared.backend.settled().await;
         (answer, counts)
     }

@@ -388,7 +388,7 @@ impl Scene {
         }
         self.check();
         let backend = &self.shared.backend;
-        backend.forget_all();
+        backend.forget_all().await;
         let started = Instant::now();
         while backend.stored_for_sessions() != (0, 0) || count_rows(&self.sessions).await.unwrap() != [0; 7] {
             backend.settled().await;
