@@ -110,11 +110,20 @@ impl Message {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// The Message Expiry Interval to send: whole seconds left, 0 in the last second (`spec/mqtt-behaviour.md`
-    /// section 5). `None` when the message does not expire.
+    /// The Message Expiry Interval to send: what the message came with less the whole seconds that it has waited (OASIS MQTT 5.0
+    /// section 3.3.2.3.3), so 1 in the last second. `None` when the message does not expire.
     pub fn seconds_left(&self, now: Instant) -> Option<u32> {
-        let left = self.expires_at?.saturating_duration_since(now).as_secs();
-        Some(u32::try_from(left).unwrap_or(u32::MAX))
+        self.whole_seconds_after(Duration::from_nanos(999_999_999), now)
+    }
+
+    /// The same as AWS counts it: whole seconds left, 0 in the last second (`spec/mqtt-behaviour.md` section 5).
+    pub fn whole_seconds_left(&self, now: Instant) -> Option<u32> {
+        self.whole_seconds_after(Duration::ZERO, now)
+    }
+
+    fn whole_seconds_after(&self, more: Duration, now: Instant) -> Option<u32> {
+        let left = self.expires_at?.saturating_duration_since(now).saturating_add(more);
+        Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX))
     }
 
     /// Bytes that this message is charged with in a queue: topic, payload, properties and what a queue needs itself.
@@ -276,14 +285,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_second_of_a_message_counts_as_zero_seconds_left() {
+    async fn the_last_second_of_a_message_counts_as_one_second_left_and_for_aws_as_none() {
         let message = Message::new("t", "p", QoS::AtLeastOnce).expiring_after(Duration::from_secs(2));
-        assert_eq!(message.seconds_left(Instant::now()), Some(2));
-        tokio::time::advance(Duration::from_millis(1500)).await;
-        assert_eq!(message.seconds_left(Instant::now()), Some(0));
-        assert!(!message.is_expired(Instant::now()));
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(message.is_expired(Instant::now()));
+        let left = || {
+            let now = Instant::now();
+            (message.seconds_left(now), message.whole_seconds_left(now), message.is_expired(now))
+        };
+        assert_eq!(left(), (Some(2), Some(2), false));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(left(), (Some(2), Some(1), false));
+        tokio::time::advance(Duration::from_millis(1998)).await;
+        assert_eq!(left(), (Some(1), Some(0), false));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(left(), (Some(0), Some(0), true));
     }
 
     #[test]

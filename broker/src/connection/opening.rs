@@ -153,6 +153,9 @@ impl<'a> Opening<'a> {
         let in_force = opened.session_expiry.as_secs();
         let aliases = self.shared.limits.topic_aliases;
         out.use_aliases(self.connect.topic_alias_maximum.min(aliases));
+        if self.shared.config.profile == Profile::Aws {
+            out.round_expiry_down();
+        }
         let rates = self.shared.rates.of_connection(identity.certificate);
         out.connack(
             opened.session_present,

@@ -28,6 +28,8 @@ pub(crate) struct Outbound {
     /// The largest packet that the client takes.
     maximum_packet_size: usize,
     aliases: OutboundAliases,
+    /// An expiry is rounded down, as AWS does.
+    expiry_down: bool,
 }
 
 /// What CONNACK tells an MQTT 5 client.
@@ -51,7 +53,13 @@ impl Outbound {
 
     pub(crate) fn new(version: ProtocolVersion, maximum_packet_size: u32) -> Self {
         let maximum_packet_size = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX);
-        Self { buffer: Vec::new(), version, maximum_packet_size, aliases: OutboundAliases::default() }
+        let aliases = OutboundAliases::default();
+        Self { buffer: Vec::new(), version, maximum_packet_size, aliases, expiry_down: false }
+    }
+
+    /// From now on what is left of an expiry is rounded down.
+    pub(crate) fn round_expiry_down(&mut self) {
+        self.expiry_down = true;
     }
 
     /// From now on topics are written with so many aliases.
@@ -66,6 +74,7 @@ impl Outbound {
             version: self.version,
             maximum_packet_size: self.maximum_packet_size,
             aliases: OutboundAliases::default(),
+            expiry_down: self.expiry_down,
         }
     }
     /// Appends the first bytes of another one, which loses them.
@@ -196,7 +205,11 @@ impl Outbound {
         let message = &*delivery.message;
         let with_id = delivery.qos != QoS::AtMostOnce;
         let v5 = self.version == ProtocolVersion::V5;
-        let expiry = message.expires_at.and_then(|_| message.seconds_left(now)).filter(|_| v5);
+        let expiry = match self.expiry_down {
+            _ if !v5 => None,
+            true => message.whole_seconds_left(now),
+            false => message.seconds_left(now),
+        };
         let carried = if v5 { carried_length(delivery, expiry) } else { 0 };
         let others = 2 * usize::from(with_id) + message.payload.len();
         let lengths = |alias| {
@@ -376,6 +389,7 @@ mod tests {
     use super::*;
     use crate::message::{Message, SubscriptionIdentifiers};
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn delivery(payload: &'static str) -> Delivery {
         Delivery {
@@ -403,6 +417,20 @@ mod tests {
         assert_eq!(written("").as_deref(), Some(&b"\x30\x0b\0\x05topic\x03\x23\0\x01"[..]));
         assert_eq!(written("payload").as_deref(), Some(&b"\x30\x0d\0\0\x03\x23\0\x01payload"[..]));
         assert_eq!(written("0123456789 too large"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expiry_is_sent_less_the_whole_seconds_that_have_passed() {
+        let message = Message::new("t", "", QoS::AtMostOnce).expiring_after(Duration::from_secs(9));
+        let delivery = Delivery { message: Arc::new(message), ..delivery("") };
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        let mut out = Outbound::new(ProtocolVersion::V5, u32::MAX);
+        assert!(out.publish(&delivery, 0, false, Instant::now()));
+        assert_eq!(out.bytes(), b"\x30\x09\0\x01t\x05\x02\0\0\0\x08");
+        out.round_expiry_down();
+        let mut later = out.like();
+        assert!(later.publish(&delivery, 0, false, Instant::now()));
+        assert_eq!(later.bytes(), b"\x30\x09\0\x01t\x05\x02\0\0\0\x07");
     }
 
     #[test]
