@@ -732,6 +732,33 @@ async fn more_retained_messages_than_a_window_or_a_queue_holds_arrive_one_window
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_retained_comes_behind_what_was_queued_before_the_subscription() {
+    let backend = backend();
+    let mut session = open(&backend, OpenRequest { receive_maximum: 2, ..persistent("a") }).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    for payload in ["1", "2", "3"] {
+        backend.publish(message("t", payload, QoS::AtLeastOnce)).unwrap();
+    }
+    backend.publish(retained("t", "4", QoS::AtLeastOnce)).unwrap();
+    // One that may be sent whatever is in flight, and one that may not.
+    subscribe(&mut session, "+", qos(QoS::AtMostOnce)).await;
+    subscribe(&mut session, "#", qos(QoS::AtLeastOnce)).await;
+    backend.publish(message("t", "5", QoS::AtLeastOnce)).unwrap();
+    let (mut sent, mut next_id) = (Vec::new(), 1);
+    while !is_waiting(&session) {
+        sent.extend(send(&mut session, &mut next_id));
+        assert!(is_waiting(&session) || sent.len() > 5, "{:?}", payloads(&sent));
+        let ids: Vec<_> = session.in_flight().map(InFlight::packet_id).collect();
+        ids.into_iter().for_each(|id| assert!(session.acknowledged(id)));
+    }
+    assert_eq!(payloads(&sent), ["1", "2", "3", "4", "4", "4", "5"]);
+    assert_eq!(
+        sent.iter().map(|delivery| delivery.retain).collect::<Vec<_>>(),
+        [false, false, false, false, true, true, false]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_cannot_be_retained_is_not_delivered() {
     let backend = Backend::start(BackendOptions { retained_messages: 1, ..options() });
     let mut session = open(&backend, clean("a")).await;

@@ -273,7 +273,8 @@ impl SessionHandle {
                 self.forget_scans(filter);
             }
             // What an earlier SUBSCRIBE is owed comes, too.
-            self.kept.scans.push_back(RetainedScan::new(filter, options));
+            let behind = self.session.messages();
+            self.kept.scans.push_back(RetainedScan::new(filter, options, behind));
         }
         if before == Some(options) && !scans {
             // What is stored already says so. Fleets that come back subscribe to what they have.
@@ -319,8 +320,10 @@ impl SessionHandle {
     /// reported before mail and again on every call.
     pub async fn wait_for_mail(&self) -> Wake {
         let window_open = self.room() > 0;
-        let scan_ready =
-            self.kept.scans.front().is_some_and(|scan| window_open || scan.options.qos == QoS::AtMostOnce);
+        let scan_ready = self.kept.scans.front().is_some_and(|scan| {
+            (window_open || scan.options.qos == QoS::AtMostOnce)
+                && (scan.behind == 0 || self.session.messages() == 0)
+        });
         loop {
             let wake = poll_fn(|context| match self.session.poll_mail(context, window_open) {
                 Poll::Ready(Some(end)) => Poll::Ready(Wake::Ended(end)),
@@ -361,15 +364,40 @@ impl SessionHandle {
     /// reported by [`SessionHandle::sent`] before the next call. Expired messages are left out.
     pub fn drain(&mut self, max: usize, mail: &mut Vec<Delivery>) {
         let mut room = self.room();
-        let before = mail.len();
-        self.drain_retained(max, &mut room, mail);
-        let left = max.saturating_sub(mail.len() - before);
-        if left > 0 {
-            let expired = self.session.drain(left, &mut room, mail);
-            self.local.dropped.expired(expired.len() as u64);
-            for delivery in &expired {
-                self.discard(delivery);
+        let end = mail.len().saturating_add(max);
+        if !self.kept.scans.is_empty() {
+            if self.drain_what_comes_first(max, &mut room, mail) || mail.len() >= end {
+                return;
             }
+            self.drain_retained(end.saturating_sub(mail.len()), &mut room, mail);
+        }
+        self.drain_queue(end.saturating_sub(mail.len()), &mut room, mail);
+    }
+
+    /// What was queued before the SUBSCRIBE whose retained messages are due next. Returns whether some of it is left.
+    fn drain_what_comes_first(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) -> bool {
+        let queued = self.session.messages();
+        for scan in &mut self.kept.scans {
+            scan.behind = scan.behind.min(queued);
+        }
+        let first = self.kept.scans.front().map_or(0, |scan| scan.behind);
+        self.drain_queue(first.min(max), room, mail);
+        self.kept.scans.front().is_some_and(|scan| scan.behind > 0)
+    }
+
+    fn drain_queue(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
+        if max == 0 {
+            return;
+        }
+        let before = mail.len();
+        let expired = self.session.drain(max, room, mail);
+        let taken = mail.len() - before + expired.len();
+        for scan in &mut self.kept.scans {
+            scan.behind = scan.behind.saturating_sub(taken);
+        }
+        self.local.dropped.expired(expired.len() as u64);
+        for delivery in &expired {
+            self.discard(delivery);
         }
     }
 
@@ -384,11 +412,8 @@ impl SessionHandle {
         let client_id = &*self.session.client_id;
         let before = mail.len();
         let end = before.saturating_add(max);
-        if self.kept.scans.is_empty() {
-            return;
-        }
         let mut scanned: Vec<Filter> = Vec::new();
-        while let Some(RetainedScan { options, scan, .. }) = self.kept.scans.front_mut() {
+        while let Some(RetainedScan { options, scan, behind: 0, .. }) = self.kept.scans.front_mut() {
             let through = self.local.retained.scan(scan, &mut |message| {
                 if options.no_local && message.retained_by.as_deref() == Some(client_id) {
                     return ControlFlow::Continue(());

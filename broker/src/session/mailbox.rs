@@ -167,6 +167,11 @@ impl Session {
         self.mailbox.lock().queue.stored().map(StoredQueue::place_aside).unwrap_or_default()
     }
 
+    /// How many messages are queued, in memory or not.
+    pub(super) fn messages(&self) -> usize {
+        self.mailbox.lock().messages()
+    }
+
     /// Takes up to `max` deliveries from the front, counting those with QoS 1 or 2 against `window` and stopping at one that
     /// has no room there. Returns those that had expired and were left out.
     pub(super) fn drain(&self, max: usize, window: &mut usize, mail: &mut Vec<Delivery>) -> Vec<Delivery> {

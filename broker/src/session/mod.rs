@@ -126,16 +126,19 @@ pub(crate) struct RetainedScan {
     pub(crate) filter: Filter,
     pub(crate) options: SubscribeOptions,
     pub(crate) scan: Scan,
+    /// How many queued messages come first: they may be older.
+    pub(crate) behind: usize,
 }
 
 impl RetainedScan {
-    fn new(filter: &Filter, options: SubscribeOptions) -> Self {
-        Self { filter: filter.clone(), options, scan: Scan::new(filter.path()) }
+    fn new(filter: &Filter, options: SubscribeOptions, behind: usize) -> Self {
+        Self { filter: filter.clone(), options, scan: Scan::new(filter.path()), behind }
     }
 
-    /// What another one has left.
+    /// What another one has left. Behind all that is queued when the client is back.
     pub(crate) fn owed(filter: &Filter, options: SubscribeOptions, owed: &durable::Owed) -> Self {
-        Self { filter: filter.clone(), options, scan: Scan::from(filter.path(), owed) }
+        let scan = Scan::from(filter.path(), owed);
+        Self { filter: filter.clone(), options, scan, behind: usize::MAX }
     }
 }
 

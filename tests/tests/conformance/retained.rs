@@ -1,6 +1,7 @@
 //! Retained messages (section 3.3.1.3).
 use crate::{VERSIONS, house};
-use jitp_tests::mqtt::{Property, Publish, V5};
+use jitp_tests::mqtt::{Connect, Packet, Property, Publish, V5, text};
+use jitp_tests::wire::packet;
 
 // 3.1.1: 3.3.1-5 3.3.1-6 3.3.1-7 3.3.1-8 3.3.1-9
 // 5.0: 3.3.1-5 3.3.1-9 3.3.1-12
@@ -52,6 +53,36 @@ async fn an_empty_message_removes_the_retained_one_and_others_leave_it() -> anyh
             assert_eq!((removal.text().as_str(), removal.retain), ("", false), "delivered as any other");
             assert_eq!(house.retained("removed-new", &topic).await?, []);
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_retained_comes_behind_what_was_queued_before_the_subscription() -> anyhow::Result<()> {
+    let house = house()?;
+    for level in VERSIONS {
+        let topic = format!("behind-queued/{level}");
+        let connect = Connect::new(level, &format!("behind-queued-{level}")).persistent();
+        let mut away = house.connect(&connect).await?;
+        away.subscribe(&topic, 1).await?;
+        away.disconnect().await?;
+        let mut client = house.client(level, "behind-queued-publisher").await?;
+        client.publish(Publish::new(&topic, "older", 1)).await?;
+        // With QoS 0 it does not wait for who is away.
+        client.publish(Publish::new(&topic, "newer", 0).retained()).await?;
+        client.nothing().await?;
+        let mut back = house.open(level).await?;
+        let none: &[u8] = if level == V5 { b"\0" } else { b"" };
+        let subscribe = packet(0x82, &[b"\0\x01", none, &text(&topic), b"\x01"].concat());
+        back.send(&[connect.encode(), subscribe].concat()).await?;
+        assert!(back.next().await?.session_present());
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            if let Packet::Publish(publish) = back.next().await? {
+                came.push((publish.text(), publish.retain));
+            }
+        }
+        assert_eq!(came, [("older".to_owned(), false), ("newer".to_owned(), true)]);
     }
     Ok(())
 }
