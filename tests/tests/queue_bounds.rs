@@ -1,6 +1,7 @@
 //! What waits for a session is bounded, by the session and in all, and what does not fit is counted.
 use anyhow::{Context, ensure};
 use jitp_certs::Issued;
+use jitp_tests::mqtt::{Client, Connect, Property, Will};
 use jitp_tests::{BrokerOptions, Plant, Wire, eventually, wire};
 
 /// A keeper that is away, and a sender.
@@ -123,5 +124,31 @@ async fn what_is_stored_for_all_sessions_together_is_bounded_and_shown() -> anyh
     let came = post.fetch().await?;
     ensure!((7..10).contains(&came.len()), "{came:?}");
     assert_eq!(post.dropped().await?, 20.0 - came.len() as f64);
+    post.has_stored("jitp_session_message_bytes_stored", |bytes| bytes == 0.0).await
+}
+
+#[tokio::test]
+async fn last_wills_of_durable_sessions_count_and_without_room_are_published_but_not_stored()
+-> anyhow::Result<()> {
+    let post = Post::with("max_stored_bytes = 3000").await?;
+    let watching = post.plant.staff.device("watcher")?;
+    let (mut watcher, _) =
+        Client::try_connect(&post.plant.broker, &watching, &Connect::v5("watcher")).await?;
+    watcher.subscribe("wills/#", 1).await?;
+    let (mut mortals, text) = (Vec::new(), "gone".repeat(500));
+    for name in ["stored", "not-stored"] {
+        let who = post.plant.staff.device(name)?;
+        let connect = Connect { clean: false, ..Connect::v5(name).with(Property::SessionExpiry(3600)) };
+        let connect = connect.will(Will::new(&format!("wills/{name}"), &text));
+        let (client, connack) = Client::try_connect(&post.plant.broker, &who, &connect).await?;
+        ensure!(connack.connack_code()? == 0, "{connack:?}");
+        mortals.push(client);
+    }
+    post.has_stored("jitp_session_message_bytes_stored", |bytes| (2000.0..=3000.0).contains(&bytes)).await?;
+    post.has_stored("jitp_wills_not_stored_total", |wills| wills == 1.0).await?;
+    for mortal in mortals {
+        drop(mortal);
+        assert_eq!(watcher.message().await?.text(), text);
+    }
     post.has_stored("jitp_session_message_bytes_stored", |bytes| bytes == 0.0).await
 }

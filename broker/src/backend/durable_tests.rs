@@ -845,6 +845,44 @@ async fn a_will_whose_session_is_gone_and_one_that_was_due_before_another_are_pu
 }
 
 #[tokio::test]
+async fn wills_count_towards_the_bytes_in_all_and_without_room_are_published_but_not_stored() {
+    let plant = Plant::new().await;
+    let of_one = u64::from(charge_of_will());
+    let bounded = BackendOptions { stored_bytes: 2 * of_one + of_one / 2, ..options() };
+    let backend = plant.start_after(0, bounded.clone()).await;
+    let bytes = |backend: &Backend| recorder(backend).counts().1;
+    let mut watcher = open(&backend, clean("watcher")).await;
+    subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+    mail(&mut watcher);
+    let one = open(&backend, with_will("one", 0, true)).await;
+    let two = open(&backend, with_will("two", 3600, true)).await;
+    let three = open(&backend, with_will("three", 0, true)).await;
+    assert_eq!((wills(&plant).await, bytes(&backend)), (2, 2 * of_one));
+    // Its own old one makes room for its new one.
+    drop(two);
+    let two = open(&backend, with_will("two", 3600, true)).await;
+    assert_eq!((wills(&plant).await, bytes(&backend)), (2, 2 * of_one));
+    drop(three);
+    assert_eq!(payloads(&mail(&mut watcher)), ["gone"]);
+    one.close(Close::NORMAL);
+    assert_eq!(bytes(&backend), of_one);
+    let three = open(&backend, with_will("three", 0, true)).await;
+    assert_eq!((wills(&plant).await, bytes(&backend)), (2, 2 * of_one));
+    kill(&backend, [two, three, watcher]).await;
+
+    let backend = plant.start_after(1, bounded).await;
+    until_wills(&plant, &backend, 1).await;
+    assert_eq!(bytes(&backend), of_one, "one waits for its delay");
+    let _two = open(&backend, persistent("two")).await;
+    assert_eq!((wills(&plant).await, bytes(&backend)), (0, 0));
+}
+
+fn charge_of_will() -> u32 {
+    let message = with_will("", 0, true).will.unwrap().message;
+    u32::try_from(message.queued_bytes()).unwrap()
+}
+
+#[tokio::test]
 async fn a_will_that_nobody_answers_for_any_more_is_given_up() {
     let plant = Plant::new().await;
     let backend = plant.start().await;

@@ -1,5 +1,5 @@
 //! The last will of a session. That of a durable one is stored from CONNECT until it is published or withdrawn, in a row of its
-//! own, which goes in the batch of the message that it becomes.
+//! own, which goes in the batch of the message that it becomes; unless as much is stored as may be.
 use super::{Local, Will};
 use crate::session::Session;
 use crate::session::durable::{LateRecording, StoredWill};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
-/// A will, and its number if it is stored.
+/// A will, and its number if it is stored, and counted.
 #[derive(Debug)]
 pub(crate) struct KeptWill {
     pub(super) will: Will,
@@ -19,6 +19,11 @@ impl KeptWill {
     /// Is it published when its connection ends?
     pub(crate) fn has_no_delay(&self) -> bool {
         self.will.delay.is_zero()
+    }
+
+    /// What it counts against the bound of what is stored.
+    pub(super) fn charge(&self) -> u32 {
+        u32::try_from(self.will.message.queued_bytes()).unwrap_or(u32::MAX)
     }
 
     /// Where it is stored.
@@ -34,7 +39,23 @@ impl Local {
         Box::new(KeptWill { will, number })
     }
 
-    /// Records a will. `due`: its connection has ended, and it is published then.
+    /// Records a will that a connection has brought. One for which there is no room is not stored.
+    pub(super) fn record_new_will(
+        &self,
+        session: &Session,
+        kept: &mut KeptWill,
+        recording: &mut LateRecording<'_>,
+    ) {
+        if kept.number.is_some()
+            && let Some(recording) = recording.begin()
+            && !recording.admit_will(kept.charge())
+        {
+            kept.number = None;
+        }
+        self.record_will(session, kept, None, recording);
+    }
+
+    /// Records a will that is counted. `due`: its connection has ended, and it is published then.
     pub(super) fn record_will(
         &self,
         session: &Session,
@@ -62,7 +83,7 @@ impl Local {
         if let Some(row) = kept.row(session)
             && let Some(recording) = recording.begin()
         {
-            recording.delete(row);
+            recording.forget_will(row, kept.charge());
         }
     }
 }

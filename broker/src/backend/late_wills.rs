@@ -78,7 +78,8 @@ impl Local {
     ) -> Result<Option<Box<UnderWay>>, NotStored> {
         let row = kept.row(session);
         let message = kept.will.to_message(session);
-        match self.publish_from(message, row.clone().map(Along::Will), wakers, false) {
+        let along = row.clone().map(|row| Along::Will { row, charge: kept.charge() });
+        match self.publish_from(message, along, wakers, false) {
             Ok((_, rest)) => return Ok(rest),
             Err(PublishError::NotStored) if row.is_some() => return Err(NotStored),
             Err(error) => {

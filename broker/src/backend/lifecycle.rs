@@ -134,7 +134,7 @@ impl Local {
             under_way: None,
             closed: false,
         };
-        let ticket = self.record_opened(&handle, old_will.as_deref()).max(ended);
+        let ticket = self.record_opened(&mut handle, old_will.as_deref()).max(ended);
         if ticket > 0 {
             // Whatever the client is told from here on would be true after a crash, too.
             if let Err(error) = handle.read_back(ticket).await {
@@ -149,15 +149,16 @@ impl Local {
         Ok(Opened { session: handle, session_present, session_expiry })
     }
 
-    fn record_opened(&self, handle: &SessionHandle, old_will: Option<&KeptWill>) -> Ticket {
+    fn record_opened(&self, handle: &mut SessionHandle, old_will: Option<&KeptWill>) -> Ticket {
         let SessionHandle { session, held, .. } = handle;
         let mut recording = self.recording();
         self.record_session(session, held.version, held.expiry, None, &mut recording);
-        if let Some(will) = &held.will {
-            self.record_will(session, will, None, &mut recording);
-        }
+        // First, as it makes room.
         if let Some(will) = old_will {
             self.withdraw(session, will, &mut recording);
+        }
+        if let Some(will) = &mut held.will {
+            self.record_new_will(session, will, &mut recording);
         }
         recording.urgent()
     }

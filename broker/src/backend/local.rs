@@ -27,8 +27,8 @@ use tokio::time::Instant;
 pub(crate) enum Along {
     /// It came with QoS 2: its packet id is known as long as the message is.
     Received(SessionRow),
-    /// It is a last will, which waits no longer.
-    Will(SessionRow),
+    /// It is a last will, which waits no longer: where it was, and what it counted.
+    Will { row: SessionRow, charge: u32 },
 }
 
 /// Work beside what connections do: it begins once all is there that it concerns.
@@ -171,7 +171,7 @@ impl Local {
         {
             match along {
                 Along::Received(row) => recording.put(row, vec![1]),
-                Along::Will(row) => recording.delete(row),
+                Along::Will { row, charge } => recording.forget_will(row, charge),
             }
         }
         let ticket = if is_urgent { recording.urgent() } else { 0 };

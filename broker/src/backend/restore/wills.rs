@@ -51,7 +51,9 @@ impl<'s> RestoredWills<'s> {
             }
         };
         let will = Will { message, message_expiry, delay, authority };
-        Some(Box::new(KeptWill { will, number: Some(number) }))
+        let kept = Box::new(KeptWill { will, number: Some(number) });
+        recording.begin()?.count_will(kept.charge());
+        Some(kept)
     }
 
     /// This one is due, as its session has ended, or another connection has set another one.

@@ -11,7 +11,7 @@ use crate::message::{Delivery, Message, SessionId, Stored};
 use crate::session::charge;
 use hashbrown::HashMap;
 use jitp_provisioner::sessions::{SessionRow, SessionStore, SessionWrites};
-use metrics::{Gauge, describe_gauge, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -87,7 +87,7 @@ struct Gathered {
     references: HashMap<u64, u32>,
     /// The last number that such a message got.
     numbered: u64,
-    /// Messages for all sessions.
+    /// Messages for all sessions, and their bytes with those of wills.
     messages: u64,
     message_bytes: u64,
     /// Session and place of each that keeps what [`Recording::kept`] is.
@@ -106,6 +106,7 @@ enum Due {
 struct Figures {
     messages: Gauge,
     bytes: Gauge,
+    wills_not_stored: Counter,
 }
 
 impl Recorder {
@@ -115,7 +116,11 @@ impl Recorder {
         describe_gauge!("jitp_session_messages_stored", "Messages that are stored for durable sessions.");
         describe_gauge!(
             "jitp_session_message_bytes_stored",
-            "Bytes of the messages that are stored for durable sessions."
+            "Bytes of the messages and last wills that are stored for durable sessions."
+        );
+        describe_counter!(
+            "jitp_wills_not_stored_total",
+            "Last wills of durable sessions for which there was no room: a kill silences them."
         );
         Arc::new(Self {
             store,
@@ -142,6 +147,7 @@ impl Recorder {
             figures: Figures {
                 messages: gauge!("jitp_session_messages_stored"),
                 bytes: gauge!("jitp_session_message_bytes_stored"),
+                wills_not_stored: counter!("jitp_wills_not_stored_total"),
             },
         })
     }
@@ -282,7 +288,7 @@ impl Recorder {
         if gathered.closed { Due::Never } else { Due::Later(gathered.since) }
     }
 
-    /// Messages that are stored for sessions, their bytes, and how many messages are stored once for several.
+    /// Messages that are stored for sessions, their bytes with those of wills, and how many messages are stored once for several.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn counts(&self) -> (u64, u64, usize) {
         let gathered = self.gathered.lock();
@@ -367,9 +373,29 @@ pub(crate) struct Recording<'r> {
 impl Recording<'_> {
     /// Is there room for another message in all?
     pub(crate) fn has_room(&self, charge: u32) -> bool {
-        let bounds = self.recorder.bounds;
-        self.gathered.messages < bounds.messages
-            && self.gathered.message_bytes.saturating_add(u64::from(charge)) <= bounds.bytes
+        self.gathered.messages < self.recorder.bounds.messages && self.has_room_for_bytes(charge)
+    }
+    fn has_room_for_bytes(&self, charge: u32) -> bool {
+        self.gathered.message_bytes.saturating_add(u64::from(charge)) <= self.recorder.bounds.bytes
+    }
+
+    /// Counts a last will that is to be stored. `false`: there is no room for it.
+    pub(crate) fn admit_will(&mut self, charge: u32) -> bool {
+        let has_room = self.has_room_for_bytes(charge);
+        match has_room {
+            true => self.count_will(charge),
+            false => self.recorder.figures.wills_not_stored.increment(1),
+        }
+        has_room
+    }
+    /// Counts one that is stored.
+    pub(crate) fn count_will(&mut self, charge: u32) {
+        self.gathered.message_bytes += u64::from(charge);
+    }
+    /// One that was counted is not stored any more.
+    pub(crate) fn forget_will(&mut self, row: SessionRow, charge: u32) {
+        self.gathered.message_bytes = self.gathered.message_bytes.saturating_sub(u64::from(charge));
+        self.delete(row);
     }
 
     /// A row as it is now.
