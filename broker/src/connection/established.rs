@@ -324,16 +324,22 @@ impl<S: ByteStream> Established<S> {
         }
     }
 
-    /// Packets are left for which there was no turn. Are they to be handled before anybody is told of the others, the client or
+    /// It is others' turn. Are packets left that are to be handled before anybody is told of the others, the client or
     /// receivers? The more there is to say, the more is said with one write. Only for a moment, and only while receivers
     /// that are not woken have room.
     fn goes_on(&mut self) -> bool {
+        let has_room = self.out.len() < WRITE_AT
+            && self.arrived < self.shared.limits.queued_messages as u64 / PART_OF_QUEUE;
+        if !has_room || self.pause.is_some() || !self.has_packet() {
+            return false;
+        }
         let now = Instant::now();
-        let since = *self.untold_since.get_or_insert(now);
-        self.pause.is_none()
-            && self.out.len() < WRITE_AT
-            && self.arrived < self.shared.limits.queued_messages as u64 / PART_OF_QUEUE
-            && now - since < MOMENT
+        now - *self.untold_since.get_or_insert(now) < MOMENT
+    }
+
+    /// Has a whole packet come that was not handled?
+    fn has_packet(&self) -> bool {
+        matches!(next_frame(self.pipe.received(), self.shared.limits.packet_bytes), Ok(Some(_)))
     }
 
     /// Lets others have their turn.
