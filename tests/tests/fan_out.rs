@@ -1,7 +1,9 @@
 //! A message that matches very many subscriptions goes to some of them at a time. No subscriber notices.
 use anyhow::{Context, ensure};
 use jitp_certs::Issued;
+use jitp_tests::mqtt::{Client, Connect, Publish, Will};
 use jitp_tests::{Broker, Plant, Wire, wire};
+use serde_json::json;
 
 const TOPIC: [&str; 6] = ["plant", "hall", "line", "cell", "robot", "state"];
 /// With all their filters more subscriptions than a message goes to at once.
@@ -110,6 +112,34 @@ async fn what_was_acknowledged_all_durable_sessions_get_after_a_kill() -> anyhow
             got.push(u16::from_be_bytes(*frame.body.last_chunk().context("no number")?));
         }
         assert_eq!(got, messages, "keeper-{number}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_and_a_message_of_an_operator_come_to_each_once_and_in_their_order() -> anyhow::Result<()> {
+    let plant = Plant::new()?;
+    let who = plant.staff.device("operator")?;
+    let connect = async |connect: &Connect| {
+        let (client, connack) = Client::try_connect(&plant.broker, &who, connect).await?;
+        ensure!(connack.connack_code()? == 0, "{connack:?}");
+        anyhow::Ok(client)
+    };
+    let mut subscribers = Vec::new();
+    for number in 0..SESSIONS {
+        let mut subscriber = connect(&Connect::v5(&format!("subscriber-{number}"))).await?;
+        subscriber.subscribe("to/all", 1).await?;
+        subscribers.push(subscriber);
+    }
+    let with_will = Connect::v5("mortal").will(Will::new("to/all", "gone"));
+    let _taken_over = connect(&with_will).await?;
+    let mut back = connect(&Connect::v5("mortal")).await?;
+    // Each waits for the end of what came before.
+    back.publish(Publish::new("to/all", "back", 1)).await?;
+    plant.broker.api()?.post("/topics/to%2Fall?qos=1", &json!("an order")).await?;
+    back.publish(Publish::new("to/all", "done", 1)).await?;
+    for subscriber in &mut subscribers {
+        assert_eq!(subscriber.texts(4).await?, ["gone", "back", "\"an order\"", "done"]);
     }
     Ok(())
 }
