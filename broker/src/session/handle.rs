@@ -254,14 +254,18 @@ impl SessionHandle {
             None if count >= limit => return Err(SubscribeError::TooMany { limit }),
             None => subscriptions.push(Held { filter: filter.clone(), options }),
         }
-        let subscription = Subscription {
-            subscriber: Arc::clone(&self.session),
-            identifier: options.identifier,
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-        };
-        self.local.router.subscribe(filter, subscription);
+        // What is there already is in force. Fleets that come back subscribe to what they have.
+        let is_as_before = before == Some(options);
+        if !is_as_before {
+            let subscription = Subscription {
+                subscriber: Arc::clone(&self.session),
+                identifier: options.identifier,
+                qos: options.qos,
+                no_local: options.no_local,
+                retain_as_published: options.retain_as_published,
+            };
+            self.local.router.subscribe(filter, subscription);
+        }
         let send_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !existed,
@@ -276,8 +280,8 @@ impl SessionHandle {
             let behind = self.session.messages();
             self.kept.scans.push_back(RetainedScan::new(filter, options, behind));
         }
-        if before == Some(options) && !scans {
-            // What is stored already says so. Fleets that come back subscribe to what they have.
+        if is_as_before && !scans {
+            // What is stored already says so.
             return Ok(Subscribed { granted: options.qos, existed });
         }
         let owed = self.owed(filter);
