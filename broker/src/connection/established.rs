@@ -38,7 +38,7 @@ const WRITE_AT: usize = 64 * 1024;
 
 /// What a connection does before others get their turn: packets, each as much as so many deliveries.
 const TURN: usize = 4096;
-const PACKET: usize = 16;
+const PACKET: usize = 32;
 /// How long nobody is told what was done while there is more to do at once.
 const MOMENT: Duration = Duration::from_millis(1);
 /// At most this part of a queue is filled meanwhile.
@@ -342,12 +342,14 @@ impl<S: ByteStream> Established<S> {
         matches!(next_frame(self.pipe.received(), self.shared.limits.packet_bytes), Ok(Some(_)))
     }
 
-    /// Lets others have their turn.
+    /// Lets others have their turn: other connections, and other threads. The system lets a thread go on for milliseconds that
+    /// always has something to do, and one that wakes for a message of somebody else waits behind it.
     async fn give_turn(&mut self) -> Result<(), Ending> {
         if let Some(end) = self.session.ended() {
             return Err(Ending::Session(end));
         }
         self.turn = TURN;
+        std::thread::yield_now();
         go_last().await;
         Ok(())
     }
