@@ -69,17 +69,18 @@ class Broker:
         if config:
             (directory / "config.toml").write_text(config)
             arguments = ("--config", str(directory / "config.toml"), *arguments)
-        self.log = open(directory / "log", "w+")
+        self.log = directory / "log"
         self.arguments = arguments
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(
-            [JITP, "serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", self.data, *self.arguments],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [JITP, "serve", "--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", self.data, *self.arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=lambda: [lines.put(line) for line in self.process.stdout], daemon=True).start()
         try:
@@ -105,8 +106,8 @@ class Broker:
         self.start()
 
     def logged(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
+        """What it has logged so far; opened again, for a shared file offset would have it write where we read."""
+        return self.log.read_text()
 
     def iot(self, **options):
         return self.client("iot", **options)
@@ -146,7 +147,6 @@ class Broker:
     def stop(self):
         self.process.kill()
         self.process.wait()
-        self.log.close()
 
 
 def must_fit_the_model(operation_model, response_dict, **_):

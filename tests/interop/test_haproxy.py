@@ -45,7 +45,7 @@ def haproxy(broker, tmp_path_factory):
         config = config.replace(f" {written}", f" {there}")
     file = tmp_path_factory.mktemp("haproxy") / "haproxy.cfg"
     file.write_text(config)
-    with open(file.with_suffix(".log"), "w+") as log:
+    with open(file.with_suffix(".log"), "w") as log:
         running = subprocess.Popen(["haproxy", "-db", "-f", file], stdout=log, stderr=log,
                                    pass_fds=[listening.fileno() for listening in sockets])
         yield [listening.getsockname()[1] for listening in sockets]

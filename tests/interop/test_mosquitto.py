@@ -50,7 +50,8 @@ class Subscriber:
             missing = {part for part in missing if part not in line}
 
     def stop(self):
-        self.process.terminate()
+        """Not by SIGTERM: libmosquitto's handler waits for a lock that the line just printed may be holding, forever."""
+        self.process.kill()
         self.process.wait()
 
 
