@@ -39,6 +39,10 @@ pub struct Measure {
     /// The rumqttd binary [default: its crate's, installed by cargo below the target directory]
     #[arg(long, value_name = "PATH")]
     pub rumqttd: Option<PathBuf>,
+    /// Messages of QoS 1 and 2 that may be unacknowledged each way: of every broker's clients, and of publishers that do not
+    /// wait for each
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub in_flight: u16,
     /// Idle connections of `idle-memory`
     #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     pub connections: u32,

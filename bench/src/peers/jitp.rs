@@ -22,7 +22,8 @@ pub struct Jitp {
 impl Jitp {
     /// A data directory that does not exist yet.
     pub fn new(lab: &Lab) -> anyhow::Result<Self> {
-        Self::configured(lab, "[log]\nlevel = \"error\"\n")
+        let in_flight = lab.options.in_flight;
+        Self::configured(lab, &format!("[log]\nlevel = \"error\"\n[broker]\nreceive_maximum = {in_flight}\n"))
     }
 
     /// The same with a configuration of its own (TOML).

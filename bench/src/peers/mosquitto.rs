@@ -28,7 +28,7 @@ pub fn version(given: Option<&Path>) -> Option<String> {
     String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
-/// In-flight window as jitp announces it; no bound on queues, because the generator bounds what is outstanding.
+/// The same in-flight window as everybody's; no bound on queues, because the generator bounds what is outstanding.
 fn configuration(lab: &Lab, port: u16, no_delay: bool) -> String {
     format!(
         "user root\n\
@@ -39,7 +39,7 @@ fn configuration(lab: &Lab, port: u16, no_delay: bool) -> String {
          connection_messages false\n\
          sys_interval 0\n\
          set_tcp_nodelay {no_delay}\n\
-         max_inflight_messages 100\n\
+         max_inflight_messages {in_flight}\n\
          max_queued_messages 0\n\
          listener {port} 127.0.0.1\n\
          cafile {}\n\
@@ -50,6 +50,7 @@ fn configuration(lab: &Lab, port: u16, no_delay: bool) -> String {
         lab.files.ca().display(),
         lab.files.server().display(),
         lab.files.server_key().display(),
+        in_flight = lab.options.in_flight,
     )
 }
 

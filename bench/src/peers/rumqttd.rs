@@ -72,10 +72,11 @@ fn configuration(lab: &Lab, port: u16) -> String {
          [v4.1.connections]\n\
          connection_timeout_ms = 60000\n\
          max_payload_size = 1048576\n\
-         max_inflight_count = 100\n\
+         max_inflight_count = {in_flight}\n\
          dynamic_filters = true\n",
         ca = path(lab.files.ca()),
         server = path(lab.files.server()),
         key = path(lab.files.server_key()),
+        in_flight = lab.options.in_flight,
     )
 }

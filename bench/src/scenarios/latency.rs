@@ -1,7 +1,7 @@
 //! How long messages take at half of the peak, from the time at which each was due (an open loop).
 //!
-//! Twice: all servers at one rate, half of what the best of the other brokers can do, and each at half of what it can do
-//! itself.
+//! Three times: all servers at one rate, half of what the best of the other brokers can do, which may leave no processor idle,
+//! as each message is written and read by itself; all at a tenth, which does; and each at half of what it can do itself.
 use super::traffic::{Contestants, Shape, Topics};
 use crate::comparison::LATENCY;
 use crate::lab::Lab;
@@ -9,6 +9,7 @@ use crate::peers::Kind;
 use crate::report::{Case, Report, progress};
 
 const SHARE: f64 = 0.5;
+const SMALL_SHARE: f64 = 0.1;
 /// Messages per second, so that there are some in the shortest window.
 const SLOWEST: f64 = 100.0;
 
@@ -27,6 +28,9 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many messages per second each server gets.
+type Rates<'a> = &'a dyn Fn(Kind) -> Option<f64>;
+
 async fn measure(
     lab: &Lab,
     report: &mut Report,
@@ -36,30 +40,44 @@ async fn measure(
     let mut peaks = Case::new("latency", format!("{}: peak", shape.name()), "deliveries/s");
     progress(&format!("latency: {}", peaks.variant));
     contestants.round(&mut peaks, 0, shape).await?;
-    let half = |kind| peaks.values(kind).first().map(|peak| (SHARE * peak).floor().max(SLOWEST));
-    let best = |who: fn(Kind) -> bool| {
-        Kind::ALL.into_iter().filter(|kind| who(*kind)).filter_map(half).max_by(f64::total_cmp)
+    let share_of =
+        |kind, share: f64| peaks.values(kind).first().map(|peak| (share * peak).floor().max(SLOWEST));
+    let best = |share, who: fn(Kind) -> bool| {
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| who(*kind))
+            .filter_map(|kind| share_of(kind, share))
+            .max_by(f64::total_cmp)
     };
-    let Some(common) = best(Kind::is_other_broker).or_else(|| best(|_| true)) else { return Ok(()) };
-    let case = |at: String| Case::new("latency", format!("{}, {at}", shape.name()), "p99 ms");
-    let mut alike = case(format!("{common} per second"));
-    let mut own = case("half of its own peak".to_owned());
-    let (mut late_alike, mut late_own) = (0, 0);
+    let common = |share| best(share, Kind::is_other_broker).or_else(|| best(share, |_| true));
+    let Some((half, tenth)) = common(SHARE).zip(common(SMALL_SHARE)) else { return Ok(()) };
+    let own = |kind| share_of(kind, SHARE);
+    let rates: [Rates<'_>; 3] = [&|_| Some(half), &|_| Some(tenth), &own];
+    let names =
+        [format!("{half} per second"), format!("{tenth} per second"), "half of its own peak".to_owned()];
+    let own_rates =
+        Kind::ALL.into_iter().filter_map(|kind| Some(format!("{kind}: {} per second", own(kind)?)));
+    let notes = [
+        "half of what the best of the other brokers can do, for all".to_owned(),
+        "a tenth of what the best of the other brokers can do, for all".to_owned(),
+        own_rates.collect::<Vec<_>>().join(", "),
+    ];
+    let mut cases = names.map(|rate| Case::new("latency", format!("{}, {rate}", shape.name()), "p99 ms"));
+    let mut late = [0; 3];
     for round in 0..lab.options.rounds {
-        progress(&format!("latency: {}, round {}", alike.variant, round + 1));
-        late_alike =
-            contestants.paced_round(&mut alike, round, shape, |_| Some(common)).await?.max(late_alike);
-        late_own = contestants.paced_round(&mut own, round, shape, half).await?.max(late_own);
+        for ((case, rate), late) in cases.iter_mut().zip(rates).zip(&mut late) {
+            progress(&format!("latency: {}, round {}", case.variant, round + 1));
+            *late = contestants.paced_round(case, round, shape, rate).await?.max(*late);
+        }
     }
-    alike.notes.push("half of what the best of the other brokers can do, for all".to_owned());
-    for (kind, rate) in Kind::ALL.into_iter().filter_map(|kind| Some((kind, half(kind)?))) {
-        own.notes.push(format!("{kind}: {rate} per second"));
+    for ((case, note), late) in cases.iter_mut().zip(notes).zip(late) {
+        case.notes.extend([note, format!("99 % were written within {late} µs of their time")]);
     }
-    for (case, late) in [(&mut alike, late_alike), (&mut own, late_own)] {
-        case.notes.push(format!("99 % were handed to their publishers within {late} µs of their time"));
-    }
+    let [mut alike, mut light, own] = cases;
     alike.compare_with_peers(LATENCY);
-    report.add(peaks)?;
-    report.add(alike)?;
-    report.add(own)
+    light.compare_with_peers(LATENCY);
+    for case in [peaks, alike, light, own] {
+        report.add(case)?;
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! All connections of one measurement.
-use super::participant::Participant;
+use super::participant::{Participant, Times};
 use super::publishing::{Publishing, When};
 use super::receiving::{Receiving, Watch};
 use super::{Flow, Shape, Topics};
@@ -22,8 +22,8 @@ const FILTER: &str = "bench/+/up";
 pub struct Crowd {
     /// One that all share, or one for each device that hears itself.
     pub flows: Vec<Arc<Flow>>,
-    publishers: JoinSet<anyhow::Result<Vec<u32>>>,
-    receivers: JoinSet<anyhow::Result<Vec<u32>>>,
+    publishers: JoinSet<anyhow::Result<Times>>,
+    receivers: JoinSet<anyhow::Result<Times>>,
 }
 
 impl Crowd {
@@ -36,12 +36,14 @@ impl Crowd {
         Self { flows, publishers: JoinSet::new(), receivers: JoinSet::new() }
     }
 
-    /// Connects everybody: those who receive first. `when` says when the publisher of a number publishes.
+    /// Connects everybody: those who receive first. `when` says when the publisher of a number publishes; so many of its messages
+    /// may be in flight.
     pub async fn gather(
         &mut self,
         peer: &Peer,
         shape: &Shape,
         devices: &[Device],
+        in_flight: u16,
         watch: Option<Watch>,
         mut when: impl FnMut(usize) -> When,
     ) -> anyhow::Result<()> {
@@ -50,7 +52,7 @@ impl Crowd {
         let own = matches!(shape.topics, Topics::Own(_));
         let receiving = if own { publishing } else { rest };
         let mut publisher = |index: usize, device: &Device| {
-            Publishing::new(when(index), topic(device), shape.payload, shape.qos, shape.window)
+            Publishing::new(when(index), topic(device), shape.payload, shape.qos, shape.window(in_flight))
         };
         for (index, device) in receiving.iter().take(shape.subscribers()).enumerate() {
             let (flow, number) = if own { (self.flows.get(index), 0) } else { (self.flows.first(), index) };
@@ -90,14 +92,15 @@ impl Crowd {
         }
     }
 
-    /// Stops publishing, waits for what is on its way, and gives the latencies of what was timed.
-    pub async fn end(mut self) -> anyhow::Result<Vec<u32>> {
+    /// Stops publishing, and waits for what is on its way.
+    pub async fn end(mut self) -> anyhow::Result<Times> {
+        let mut times = Times::default();
         for flow in &self.flows {
             flow.stop();
         }
         let ending = async {
             while let Some(ended) = self.publishers.join_next().await {
-                ended??;
+                times.late.extend(ended??.late);
             }
             for flow in &self.flows {
                 flow.drained(PATIENCE).await;
@@ -109,11 +112,12 @@ impl Crowd {
         for flow in &self.flows {
             flow.finish();
         }
-        let mut micros = Vec::new();
         while let Some(ended) = self.receivers.join_next().await {
-            micros.extend(ended??);
+            let Times { took, late } = ended??;
+            times.took.extend(took);
+            times.late.extend(late);
         }
-        Ok(micros)
+        Ok(times)
     }
 }
 

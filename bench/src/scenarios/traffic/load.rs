@@ -1,5 +1,6 @@
 //! One measurement of one peer: connect, subscribe, publish; count in a window; stop, and wait for what is on its way.
 use super::crowd::{Crowd, PATIENCE};
+use super::participant::Times;
 use super::publishing::When;
 use super::receiving::Watch;
 use super::schedule::Schedule;
@@ -29,7 +30,7 @@ pub async fn at_full_speed(
     let mut crowd = Crowd::new(shape);
     let flows = crowd.flows.clone();
     let when = |index: usize| When::Flow(flow(&flows, index), shape.batch);
-    crowd.gather(peer, shape, devices, None, when).await?;
+    crowd.gather(peer, shape, devices, options.in_flight, None, when).await?;
     let (operations, usage) = crowd
         .during(async {
             tokio::time::sleep(options.warm_up()).await;
@@ -53,7 +54,7 @@ pub async fn at_full_speed(
 pub struct Paced {
     /// Its value is the 99th percentile, in milliseconds, of the time from when a message was due to when it was read.
     pub round: Round,
-    /// 99 % of all messages were handed to their publisher within so many microseconds of their time.
+    /// 99 % of the messages were written within so many microseconds of their time.
     pub late_micros: u32,
 }
 
@@ -74,23 +75,24 @@ pub async fn at_rate(
     let when = |index: usize| {
         let (sender, receiver) = unbounded_channel();
         publishers.push((sender, flow(&flows, index)));
-        When::Schedule(receiver)
+        When::Schedule(receiver, watch.clone())
     };
-    crowd.gather(peer, shape, devices, Some(watch), when).await?;
+    crowd.gather(peer, shape, devices, options.in_flight, Some(watch.clone()), when).await?;
     let epoch = *epoch.get_or_init(Instant::now);
     // A publisher leaves when its turns are over; nobody may before the clock has stopped.
     let held: Vec<_> = publishers.iter().map(|(sender, _)| sender.clone()).collect();
     let schedule = Schedule { epoch, rate, length: warm_up + options.window(), publishers };
-    let (late_micros, usage) = crowd
+    let usage = crowd
         .during(async {
             let pace = tokio::task::spawn_blocking(|| schedule.run());
             tokio::time::sleep(warm_up).await;
             let meter = Meter::start(peer.pid())?;
-            Ok((pace.await?, meter.stop()?))
+            pace.await?;
+            meter.stop()
         })
         .await?;
     drop(held);
-    let mut micros = crowd.end().await?;
+    let Times { took: mut micros, mut late } = crowd.end().await?;
     forget(peer, shape, devices).await?;
     let failures = lost(&flows)?;
     let waited = u32::try_from((epoch.elapsed() - warm_up).max(PATIENCE).as_micros()).unwrap_or(u32::MAX);
@@ -103,7 +105,7 @@ pub async fn at_rate(
         p999_micros: percentile(&mut micros, 0.999),
         ..round_of(peer, round, f64::from(p99_micros) / 1000.0, operations, usage, failures)
     };
-    Ok(Paced { round, late_micros })
+    Ok(Paced { round, late_micros: percentile(&mut late, 0.99).unwrap_or_default() })
 }
 
 /// One that all share, or each publisher's own.

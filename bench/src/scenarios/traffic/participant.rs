@@ -18,6 +18,15 @@ pub struct Participant {
     pub receiving: Option<Receiving>,
 }
 
+/// Of the messages that were timed, in microseconds.
+#[derive(Default)]
+pub struct Times {
+    /// From when each was due to when it was read.
+    pub took: Vec<u32>,
+    /// From when each was due to when it was written: what of that is the generator's.
+    pub late: Vec<u32>,
+}
+
 /// What a read has brought, to be answered in one write.
 #[derive(Default)]
 struct Answers {
@@ -26,9 +35,8 @@ struct Answers {
 }
 
 impl Participant {
-    /// A receiver works until its flow has finished, a mere publisher until all is published and acknowledged. Gives the
-    /// latencies, in microseconds, of what was timed.
-    pub async fn run(mut self) -> anyhow::Result<Vec<u32>> {
+    /// A receiver works until its flow has finished, a mere publisher until all is published and acknowledged.
+    pub async fn run(mut self) -> anyhow::Result<Times> {
         let flow = self.receiving.as_ref().map(Receiving::flow);
         let mut finished = pin!(async {
             match flow {
@@ -68,7 +76,10 @@ impl Participant {
             }
         }
         goodbye(self.stream).await;
-        Ok(self.receiving.map(Receiving::into_micros).unwrap_or_default())
+        Ok(Times {
+            took: self.receiving.map(Receiving::into_micros).unwrap_or_default(),
+            late: self.publishing.map(Publishing::into_late).unwrap_or_default(),
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a participant publishes, and when.
 use super::Flow;
+use super::receiving::Watch;
 use crate::mqtt;
 use std::iter::Cycle;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The publishing half of a participant.
@@ -17,14 +19,15 @@ pub struct Publishing {
     ids: Cycle<RangeInclusive<u16>>,
     encoded: Vec<u8>,
     open: bool,
+    late: Vec<u32>,
 }
 
 /// When the next messages are due.
 pub enum When {
     /// So many at once, as soon as the slowest subscriber is near enough.
     Flow(Arc<Flow>, u64),
-    /// Each at its time, in nanoseconds, which it carries.
-    Schedule(UnboundedReceiver<u64>),
+    /// Each at its time, in nanoseconds, which it carries. How late it is written is watched.
+    Schedule(UnboundedReceiver<u64>, Watch),
 }
 
 /// Messages to be written now.
@@ -46,6 +49,7 @@ impl Publishing {
             ids: (1..=u16::MAX).cycle(),
             encoded: Vec::new(),
             open: true,
+            late: Vec::new(),
         }
     }
 
@@ -64,7 +68,7 @@ impl Publishing {
     pub async fn next(&mut self) -> Option<Due> {
         let due = match &mut self.when {
             When::Flow(flow, batch) => flow.take(*batch).await.then_some(Due::Batch(*batch)),
-            When::Schedule(times) => times.recv().await.map(Due::At),
+            When::Schedule(times, _) => times.recv().await.map(Due::At),
         };
         self.open = due.is_some();
         due
@@ -76,6 +80,9 @@ impl Publishing {
             Due::Batch(_) if self.qos == 0 && !self.encoded.is_empty() => return &self.encoded,
             Due::Batch(count) => *count,
             Due::At(time) => {
+                if let When::Schedule(_, watch) = &self.when {
+                    self.late.extend(watch.micros_since(*time, Instant::now()));
+                }
                 if let Some(start) = self.payload.first_chunk_mut() {
                     *start = time.to_be_bytes();
                 }
@@ -91,6 +98,11 @@ impl Publishing {
             self.unacknowledged += count;
         }
         &self.encoded
+    }
+
+    /// How late the timed messages were written, in microseconds.
+    pub fn into_late(self) -> Vec<u32> {
+        self.late
     }
 
     /// So many are acknowledged (QoS 1) or completed (QoS 2).
@@ -126,9 +138,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scheduled_message_carries_its_time() {
+    async fn a_scheduled_message_carries_its_time_and_how_late_it_is_written_is_known() {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let mut publishing = Publishing::new(When::Schedule(receiver), "t".into(), 16, 0, 1);
+        let epoch = Instant::now() - std::time::Duration::from_secs(1);
+        let watch = Watch { epoch: Arc::new(epoch.into()), from: 0 };
+        let mut publishing = Publishing::new(When::Schedule(receiver, watch), "t".into(), 16, 0, 1);
         sender.send(0x0102).unwrap();
         drop(sender);
         let due = publishing.next().await.unwrap();
@@ -136,5 +150,7 @@ mod tests {
         assert_eq!(packet[5..13], [0, 0, 0, 0, 0, 0, 1, 2]);
         assert!(publishing.next().await.is_none());
         assert!(publishing.has_ended());
+        let late = publishing.into_late();
+        assert!(late.len() == 1 && late[0] >= 999_999, "{late:?}");
     }
 }

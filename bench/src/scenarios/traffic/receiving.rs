@@ -27,6 +27,15 @@ pub struct Watch {
     pub from: u64,
 }
 
+impl Watch {
+    /// From a time in nanoseconds after the epoch until now, if that is timed.
+    pub fn micros_since(&self, time: u64, now: Instant) -> Option<u32> {
+        let epoch = self.epoch.get().filter(|_| time >= self.from)?;
+        let nanos = u64::try_from(now.duration_since(*epoch).as_nanos()).unwrap_or(u64::MAX);
+        Some(u32::try_from(nanos.saturating_sub(time) / 1000).unwrap_or(u32::MAX))
+    }
+}
+
 impl Receiving {
     /// The subscriber of this number in a flow.
     pub fn new(flow: Arc<Flow>, index: usize, topic: usize, payload: usize, watch: Option<Watch>) -> Self {
@@ -40,13 +49,10 @@ impl Receiving {
         self.came += 1;
         self.wrong += u64::from(packet.body.len() != around + self.expected);
         let Some((watch, now)) = self.watch.as_ref().zip(now) else { return };
-        let Some(epoch) = watch.epoch.get() else { return };
         let start = packet.body.len().saturating_sub(self.payload);
         let stamp =
             packet.body.get(start..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes));
-        let Some(stamp) = stamp.filter(|stamp| *stamp >= watch.from) else { return };
-        let nanos = u64::try_from(now.duration_since(*epoch).as_nanos()).unwrap_or(u64::MAX);
-        self.micros.push(u32::try_from(nanos.saturating_sub(stamp) / 1000).unwrap_or(u32::MAX));
+        self.micros.extend(stamp.and_then(|stamp| watch.micros_since(stamp, now)));
     }
 
     /// Tells the flow what has come since the last time.

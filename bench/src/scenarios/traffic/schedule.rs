@@ -1,7 +1,6 @@
 //! Messages at a fixed rate, whoever is behind (an open loop): each is due at a time that is known before, so that a server
 //! that holds up one message does not delay the next one's clock.
 use super::Flow;
-use crate::statistics::percentile;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,26 +15,21 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Hands every message to its publisher when it is due; blocks this thread until the last one was. Gives the 99th
-    /// percentile of how late it was in microseconds: what of a latency is the generator's own.
-    pub fn run(self) -> u32 {
-        let mut late = Vec::new();
+    /// Hands every message to its publisher when it is due; blocks this thread until the last one was.
+    pub fn run(self) {
         let all = (self.length.as_secs_f64() * self.rate) as u64;
         let turns = self.publishers.iter().cycle();
         for (number, (publisher, flow)) in (0..all).zip(turns) {
             let due = Duration::from_secs_f64(number as f64 / self.rate);
-            let mut now = self.epoch.elapsed();
+            let now = self.epoch.elapsed();
             if now < due {
                 std::thread::sleep(due - now);
-                now = self.epoch.elapsed();
             }
-            late.push(u32::try_from(now.saturating_sub(due).as_micros()).unwrap_or(u32::MAX));
             flow.announce();
             if publisher.send(u64::try_from(due.as_nanos()).unwrap_or(u64::MAX)).is_err() {
                 break;
             }
         }
-        percentile(&mut late, 0.99).unwrap_or_default()
     }
 }
 

@@ -6,8 +6,6 @@ const AHEAD: u64 = 4000;
 const AHEAD_BYTES: u64 = 1 << 20;
 /// The same for a device that is both publisher and subscriber: it must not wait for itself.
 const AHEAD_OF_ITSELF: u64 = 64;
-/// Unacknowledged messages of a publisher that does not wait for each.
-const WINDOW: u64 = 96;
 /// As fast as one publisher can be: many messages per write.
 pub const BATCH: u64 = 32;
 /// Bytes of payload in one write, at most.
@@ -22,8 +20,8 @@ pub struct Shape {
     pub payload: usize,
     /// Messages that a publisher writes at once.
     pub batch: u64,
-    /// Messages of QoS 1 or 2 that a publisher may have unacknowledged.
-    pub window: u64,
+    /// A publisher of QoS 1 or 2 waits until what it wrote is acknowledged.
+    pub waits: bool,
     /// The sessions of subscribers outlive their connections.
     pub persistent: bool,
 }
@@ -40,12 +38,12 @@ pub enum Topics {
 impl Shape {
     /// 64 bytes, many messages per write.
     pub fn bulk(topics: Topics, qos: u8) -> Self {
-        Self { topics, qos, payload: 64, batch: BATCH, window: WINDOW, persistent: false }
+        Self { topics, qos, payload: 64, batch: BATCH, waits: false, persistent: false }
     }
 
     /// 64 bytes, as devices send them: one per write, and the next after its acknowledgement.
     pub fn one_by_one(topics: Topics, qos: u8) -> Self {
-        Self { batch: 1, window: 1, ..Self::bulk(topics, qos) }
+        Self { batch: 1, waits: true, ..Self::bulk(topics, qos) }
     }
 
     /// One per write, without waiting for acknowledgements.
@@ -86,6 +84,12 @@ impl Shape {
         }
     }
 
+    /// Messages of QoS 1 or 2 that a publisher may have unacknowledged where so many are allowed: whole batches.
+    pub fn window(&self, in_flight: u16) -> u64 {
+        let batches = if self.waits { 1 } else { (u64::from(in_flight) / self.batch.max(1)).max(1) };
+        batches * self.batch
+    }
+
     /// Messages that may be on their way to a subscriber.
     pub fn ahead(&self) -> u64 {
         let payload = u64::try_from(self.payload).unwrap_or(u64::MAX).max(1);
@@ -101,8 +105,8 @@ impl Shape {
             Topics::Shared { publishers, subscribers } => format!("{publishers} to {subscribers}"),
             Topics::Own(devices) => format!("{devices} to themselves"),
         };
-        let how = match (qos, self.window) {
-            (1.., 1) => "one at a time".to_owned(),
+        let how = match (qos, self.waits) {
+            (1.., true) => "one at a time".to_owned(),
             _ => format!("{batch} per write"),
         };
         format!("QoS {qos}, {who}, {payload} B, {how}")
@@ -121,6 +125,15 @@ mod tests {
         let large = Shape::bulk(topics, 1).with_payload(64 * 1024);
         assert_eq!((large.batch, large.ahead()), (1, 16));
         assert_eq!(large.name(), "QoS 1, 1 to 1, 65536 B, 1 per write");
+    }
+
+    #[test]
+    fn a_publisher_fills_its_window_with_whole_batches_or_waits_for_each() {
+        let topics = Topics::Shared { publishers: 1, subscribers: 1 };
+        assert_eq!(Shape::bulk(topics, 1).window(100), 96);
+        assert_eq!(Shape::bulk(topics, 1).window(20), 32);
+        assert_eq!(Shape::streamed(topics, 1).window(100), 100);
+        assert_eq!(Shape::one_by_one(topics, 1).window(100), 1);
     }
 
     #[test]
