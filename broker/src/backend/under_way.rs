@@ -16,33 +16,35 @@ pub(crate) enum UnderWay {
 }
 
 impl UnderWay {
-    /// Delivers to all that are left; adds who is to be woken.
-    pub(crate) fn finish(self, local: &Local, wakers: &mut Wakers) -> HandedOut {
+    /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
+    pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
         match self {
-            Self::Burst(burst) => HandedOut { ticket: 0, lag: burst.deliver(local, wakers) },
-            Self::FanOut(mut fan_out) => loop {
-                if let ControlFlow::Break(handed_out) = fan_out.go_on(local, wakers) {
-                    return handed_out;
-                }
-            },
+            Self::Burst(burst) => {
+                ControlFlow::Break(HandedOut { ticket: 0, lag: burst.deliver(local, wakers) })
+            }
+            Self::FanOut(fan_out) => fan_out.go_on(local, wakers),
+        }
+    }
+
+    /// Delivers to all that are left; adds who is to be woken.
+    pub(crate) fn finish(mut self, local: &Local, wakers: &mut Wakers) -> HandedOut {
+        loop {
+            if let ControlFlow::Break(handed_out) = self.go_on(local, wakers) {
+                return handed_out;
+            }
         }
     }
 
     /// The same, and wakes them, while everybody else has a turn in between.
-    pub(crate) async fn finish_in_turns(self, local: Arc<Local>) -> HandedOut {
+    pub(crate) async fn finish_in_turns(mut self, local: Arc<Local>) -> HandedOut {
         let mut wakers = Wakers::default();
-        let handed_out = match self {
-            Self::Burst(_) => self.finish(&local, &mut wakers),
-            Self::FanOut(mut fan_out) => loop {
-                let step = fan_out.go_on(&local, &mut wakers);
-                local.waking.wake(&mut wakers);
-                match step {
-                    ControlFlow::Continue(()) => go_last().await,
-                    ControlFlow::Break(handed_out) => break handed_out,
-                }
-            },
-        };
-        local.waking.wake(&mut wakers);
-        handed_out
+        loop {
+            let step = self.go_on(&local, &mut wakers);
+            local.waking.wake(&mut wakers);
+            match step {
+                ControlFlow::Continue(()) => go_last().await,
+                ControlFlow::Break(handed_out) => return handed_out,
+            }
+        }
     }
 }

@@ -25,7 +25,6 @@ use jitp_provisioner::certs::Certificate;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,7 +256,9 @@ impl<S: ByteStream> Established<S> {
                     let publish = super::incoming::Publish::new(publish, topic);
                     self.pipe.consume(length);
                     let due = self.publish(publish)?;
-                    self.deliver_rest().await;
+                    if let Some(lag) = self.session.deliver_in_turns().await {
+                        self.wait_for_receiver(lag);
+                    }
                     self.answer_publish(due);
                     if self.is_ahead() || (retain && self.session.is_crowded()) {
                         Box::pin(self.catch_up()).await?;
@@ -352,17 +353,6 @@ impl<S: ByteStream> Established<S> {
         std::thread::yield_now();
         go_last().await;
         Ok(())
-    }
-
-    /// A message for very many is delivered to some of them at a time: others have their turn in between.
-    async fn deliver_rest(&mut self) {
-        loop {
-            match self.session.deliver_more() {
-                ControlFlow::Continue(()) => go_last().await,
-                ControlFlow::Break(Some(lag)) => return self.wait_for_receiver(lag),
-                ControlFlow::Break(None) => return,
-            }
-        }
     }
 
     /// Has more come than what was handled?
@@ -659,9 +649,7 @@ impl<S: ByteStream> Established<S> {
         let allowed = || will.is_none_or(|(topic, retain)| enforcement.may_publish(&topic, retain));
         let how = ending.close(allowed);
         self.session.publish_will(how);
-        while self.session.deliver_more().is_continue() {
-            go_last().await;
-        }
+        self.session.deliver_in_turns().await;
         self.session.close(how);
         self.shared.lifecycle.disconnected(&self.presence, ending.presence());
         self.shared.figures.connected.decrement(1.0);

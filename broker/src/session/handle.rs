@@ -8,6 +8,7 @@ use crate::backend::{
     SubscribeError, SubscribeOptions, Subscribed, UnderWay, Wakers,
 };
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
+use crate::overload::go_last;
 use crate::router::{Keyed, Subscription};
 use crate::topic::Filter;
 use jitp_provisioner::certs::CertificateId;
@@ -98,7 +99,7 @@ impl SessionHandle {
     }
 
     /// One of both, without [`Self::wake_receivers`], and if it is for very many sessions only for some of them: see
-    /// [`Self::deliver_more`]. Before all have it the client must not be told. `packet_id`: of QoS 2. `more`: the next one has
+    /// [`Self::deliver_in_turns`]. Before all have it the client must not be told. `packet_id`: of QoS 2. `more`: the next one has
     /// probably come already. Then nobody may have this one before [`Self::deliver_burst`].
     pub(crate) fn publish_unannounced(
         &mut self,
@@ -146,6 +147,16 @@ impl SessionHandle {
         self.under_way = None;
         self.recorded = self.recorded.max(handed_out.ticket);
         ControlFlow::Break(handed_out.lag)
+    }
+
+    /// All of that. Returns whom of them the publisher should wait for.
+    pub(crate) async fn deliver_in_turns(&mut self) -> Option<Arc<Lag>> {
+        loop {
+            match self.deliver_more() {
+                ControlFlow::Continue(()) => go_last().await,
+                ControlFlow::Break(lag) => return lag,
+            }
+        }
     }
 
     fn deliver_rest(&mut self) -> HandedOut {
