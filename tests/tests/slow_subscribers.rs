@@ -6,7 +6,9 @@ use jitp_tests::{BrokerOptions, Plant, Wire, eventually, wire};
 const WINDOW: u16 = 100;
 
 fn plant(patience: &str) -> anyhow::Result<Plant> {
-    let keys = format!("max_queued_messages = 20\npublisher_patience_seconds = {patience}");
+    let keys = format!(
+        "max_queued_messages = 20\nmax_retained_messages = 1\npublisher_patience_seconds = {patience}"
+    );
     Plant::with(BrokerOptions::config(&format!("[broker]\n{keys}\n")))
 }
 
@@ -26,8 +28,8 @@ fn burst(topic: &str, count: u16) -> Vec<u8> {
 }
 
 /// Sends a burst and waits for every acknowledgement.
-async fn publish(mut sender: Wire, topic: &str, count: u16) -> anyhow::Result<()> {
-    sender.send(&burst(topic, count)).await?;
+async fn publish(mut sender: Wire, burst: Vec<u8>, count: u16) -> anyhow::Result<()> {
+    sender.send(&burst).await?;
     for id in 1..=count {
         let ack = sender.receive_kind(4).await?.context("the publisher was disconnected")?;
         ensure!(ack.body == id.to_be_bytes(), "{id}: {ack:?}");
@@ -54,11 +56,28 @@ async fn dropped(plant: &Plant) -> anyhow::Result<f64> {
 
 #[tokio::test]
 async fn a_publisher_slows_down_before_messages_for_a_slower_subscriber_are_dropped() -> anyhow::Result<()> {
+    slows_down(burst).await
+}
+
+#[tokio::test]
+async fn it_does_so_too_if_other_messages_that_it_sends_in_between_are_refused() -> anyhow::Result<()> {
+    let retained = |topic| [&[0x31, 4, 0, 1][..], topic, b"x"].concat();
+    slows_down(|topic, count| {
+        let messages = (1..=count)
+            .flat_map(|id| [wire::publish(topic, &id.to_be_bytes(), 1, id), retained(b"2")].concat());
+        // One is retained, and there is room for no other.
+        [retained(b"1"), messages.collect()].concat()
+    })
+    .await
+}
+
+/// Nothing is lost of what a publisher sends in one go, although the subscriber does not acknowledge it for a while.
+async fn slows_down(burst: impl Fn(&str, u16) -> Vec<u8>) -> anyhow::Result<()> {
     const COUNT: u16 = 3000;
     let plant = plant("3600")?;
     let mut receiver = client(&plant, "receiver", Some("slow")).await?;
     let sender = client(&plant, "sender", None).await?;
-    let sending = tokio::spawn(publish(sender, "slow", COUNT));
+    let sending = tokio::spawn(publish(sender, burst("slow", COUNT), COUNT));
     // It takes what the window allows, and acknowledges nothing before somebody waits for it.
     let mut ids = Vec::new();
     for expected in 1..=WINDOW {

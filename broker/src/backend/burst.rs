@@ -114,12 +114,13 @@ mod tests {
     use super::super::tests::{
         clean, filter, is_waiting, mail, open, options, payloads, persistent, qos, subscribe,
     };
-    use super::super::{Backend, BackendOptions, Close, SubscribeOptions};
+    use super::super::{Backend, BackendOptions, Close, PublishError, SubscribeOptions};
     use super::MOST;
     use crate::message::{Message, QoS};
     use crate::session::SessionHandle;
     use proptest::prelude::*;
     use std::num::NonZeroU32;
+    use std::ops::ControlFlow;
     use std::task::{Context, Waker};
 
     fn numbered(topic: &str, number: usize) -> Message {
@@ -238,6 +239,26 @@ mod tests {
         let told = told.unwrap();
         assert!((16..24).contains(&told), "{told}");
         publisher.deliver_burst();
+        assert_eq!(payloads(&mail(&mut receiver)), numbers(0..told + 1));
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_lags_behind_is_waited_for_though_what_comes_next_is_refused() {
+        let limits = BackendOptions { queued_messages: 32, retained_messages: 0, ..options() };
+        let backend = Backend::start(limits);
+        let mut receiver = open(&backend, clean("receiver")).await;
+        subscribe(&mut receiver, "t", qos(QoS::AtLeastOnce)).await;
+        let mut publisher = open(&backend, clean("publisher")).await;
+        let refused = Message { retain: true, ..Message::new("full", "x", QoS::AtMostOnce) };
+        let told = (0..32).position(|number| {
+            publish(&mut publisher, numbered("t", number));
+            let published = publisher.publish_unannounced(refused.clone(), None, true);
+            assert_eq!(published.unwrap_err(), PublishError::RetainedFull { limit: 0 });
+            matches!(publisher.deliver_more(), ControlFlow::Break(Some(_)))
+        });
+        let told = told.unwrap();
+        assert!((15..24).contains(&told), "{told}");
+        assert!(matches!(publisher.deliver_more(), ControlFlow::Break(None)));
         assert_eq!(payloads(&mail(&mut receiver)), numbers(0..told + 1));
     }
 

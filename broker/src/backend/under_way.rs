@@ -4,6 +4,7 @@ use super::fan_out::{FanOut, HandedOut};
 use super::local::Local;
 use super::waking::Wakers;
 use crate::overload::go_last;
+use crate::session::Lag;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,17 +14,19 @@ pub(crate) enum UnderWay {
     Burst(Burst),
     /// Some have it already.
     FanOut(FanOut),
+    /// All have it. Its publisher has not been told yet whom to wait for, as what it published next was refused.
+    Over(Arc<Lag>),
 }
 
 impl UnderWay {
     /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
     pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
-        match self {
-            Self::Burst(burst) => {
-                ControlFlow::Break(HandedOut { ticket: 0, lag: burst.deliver(local, wakers) })
-            }
-            Self::FanOut(fan_out) => fan_out.go_on(local, wakers),
-        }
+        let (ticket, lag) = match self {
+            Self::FanOut(fan_out) => return fan_out.go_on(local, wakers),
+            Self::Burst(burst) => (0, burst.deliver(local, wakers)),
+            Self::Over(lag) => (0, Some(Arc::clone(lag))),
+        };
+        ControlFlow::Break(HandedOut { ticket, lag })
     }
 
     /// Delivers to all that are left; adds who is to be woken.

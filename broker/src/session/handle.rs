@@ -120,7 +120,13 @@ impl SessionHandle {
             }
         }
         let before = self.deliver_rest();
-        let (published, rest) = self.local.publish_from(message, along, &mut self.wakers, more)?;
+        let (published, rest) = match self.local.publish_from(message, along, &mut self.wakers, more) {
+            Ok(published) => published,
+            Err(error) => {
+                self.under_way = before.lag.map(UnderWay::Over).map(Box::new);
+                return Err(error);
+            }
+        };
         self.under_way = rest;
         self.recorded = self.recorded.max(published.ticket);
         Ok(published.and(before))
@@ -138,10 +144,10 @@ impl SessionHandle {
     /// everybody else have a turn before the next call. `Break`: all have it, or will have it with others that came with it; whom
     /// of them the publisher should wait for.
     pub(crate) fn deliver_more(&mut self) -> ControlFlow<Option<Arc<Lag>>> {
-        let Some(UnderWay::FanOut(fan_out)) = self.under_way.as_deref_mut() else {
-            return ControlFlow::Break(None);
+        let step = match self.under_way.as_deref_mut() {
+            None | Some(UnderWay::Burst(_)) => return ControlFlow::Break(None),
+            Some(under_way) => under_way.go_on(&self.local, &mut self.wakers),
         };
-        let step = fan_out.go_on(&self.local, &mut self.wakers);
         self.wake_receivers();
         let ControlFlow::Break(handed_out) = step else { return ControlFlow::Continue(()) };
         self.under_way = None;
