@@ -121,7 +121,10 @@ impl Broker {
         const AGAIN: Duration = Duration::from_millis(50);
         let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
         while Instant::now() < deadline {
-            self.backend.disconnect_all(SessionEnd::ShuttingDown);
+            let ending = self.backend.disconnect_all_in_turns(SessionEnd::ShuttingDown);
+            if timeout_at(deadline, ending).await.is_err() {
+                return;
+            }
             let step = (Instant::now() + AGAIN).min(deadline);
             if timeout_at(step, self.places.acquire_many(all)).await.is_ok() {
                 return;

@@ -123,6 +123,15 @@ impl Directory {
         }
     }
 
+    /// The sessions that have a connection, those of a shard when it is their turn.
+    pub(super) fn connected(&self) -> impl Iterator<Item = Arc<Session>> {
+        self.shards.iter().flat_map(|shard| {
+            let slots = shard.slots.lock();
+            let held = slots.iter().filter(|slot| slot.parked.is_none());
+            held.map(|slot| Arc::clone(&slot.session)).collect::<Vec<_>>()
+        })
+    }
+
     /// The session's connection is one of this certificate.
     pub(super) fn add_to_certificate(&self, certificate: CertificateId, session: &Arc<Session>) {
         self.certificates(certificate).lock().entry(certificate).or_default().insert(Arc::clone(session));

@@ -431,17 +431,6 @@ impl Local {
     ) -> bool {
         self.directory.end_certificate(certificate, |session| *session.client_id == *client_id, end) > 0
     }
-
-    pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {
-        let mut count = 0;
-        self.directory.for_each(|slot| {
-            if slot.parked.is_none() {
-                slot.session.end(end);
-                count += 1;
-            }
-        });
-        count
-    }
 }
 
 fn holds_durable(entry: &Entry<'_, Slot>) -> bool {

@@ -10,6 +10,7 @@ use super::under_way::UnderWay;
 use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
 use crate::message::{Delivery, Message, QoS};
+use crate::overload::Turns;
 use crate::rates::{Action, KeyedRates, Limit, Nanos, Rate};
 use crate::retained::Retained;
 use crate::router::{Keyed, Match, Matches, Router, Standing, Subscriber};
@@ -117,11 +118,14 @@ impl Local {
         tokio::spawn(late_wills::ask_and_publish(Arc::downgrade(self), due_wills));
         let (timers, weak) = (Arc::clone(&self.timers), Arc::downgrade(self));
         tokio::spawn(async move {
+            // Many may be due at once.
+            let mut turns = Turns::default();
             while let Some((timer, session)) = timers.next().await {
-                let Some(local) = weak.upgrade() else { return };
-                local.attend(timer, &session);
-                // Many may be due at once: let others run in between.
-                tokio::task::consume_budget().await;
+                match weak.upgrade() {
+                    Some(local) => local.attend(timer, &session),
+                    None => return,
+                }
+                turns.one_done().await;
             }
         });
     }

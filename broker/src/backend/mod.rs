@@ -8,6 +8,7 @@ mod burst;
 mod chores;
 mod directory;
 mod dropped;
+mod end_all;
 mod fan_out;
 #[cfg(any(test, feature = "fuzzing"))]
 mod inspect;
@@ -197,6 +198,11 @@ impl Backend {
     /// Ends all connections. Returns how many.
     pub fn disconnect_all(&self, end: SessionEnd) -> usize {
         self.local.disconnect_all(end)
+    }
+
+    /// The same, a part of them at a time: everybody else has a turn in between.
+    pub async fn disconnect_all_in_turns(&self, end: SessionEnd) {
+        self.local.disconnect_all_in_turns(end).await;
     }
 
     /// Ends all connections without their wills, and forgets all sessions and all retained messages that there are now; a part of them

@@ -1,22 +1,20 @@
 //! Forgetting everything, as after a reset of the registry: a part at a time, so that others have their turn in between. What comes
 //! meanwhile is of the time after the reset, and stays.
 use super::{Local, SessionEnd};
-use crate::overload::go_last;
+use crate::overload::{PART, Turns, go_last};
 use crate::session::Session;
 use jitp_provisioner::sessions::SessionRow;
 use std::sync::Arc;
-
-/// Sessions, or retained messages, that are forgotten at once.
-const AT_ONCE: usize = 256;
 
 impl Local {
     /// Ends all connections without their wills, and forgets all sessions and all retained messages that there are now.
     pub(super) async fn forget_all(&self) {
         let mut sessions = Vec::new();
         self.directory.for_each(|slot| sessions.push(Arc::clone(&slot.session)));
-        for some in sessions.chunks(AT_ONCE) {
-            some.iter().for_each(|session| self.forget_session(session));
-            go_last().await;
+        let mut turns = Turns::default();
+        for session in sessions {
+            self.forget_session(&session);
+            turns.one_done().await;
         }
         self.forget_retained().await;
     }
@@ -38,7 +36,7 @@ impl Local {
     async fn forget_retained(&self) {
         let mut forgotten = self.retained.clear();
         loop {
-            let topics: Vec<_> = forgotten.by_ref().take(AT_ONCE).collect();
+            let topics: Vec<_> = forgotten.by_ref().take(PART).collect();
             if topics.is_empty() {
                 return;
             }
@@ -69,7 +67,7 @@ mod tests {
     use jitp_provisioner::SystemClock;
     use jitp_provisioner::sessions::{SessionRows, SessionStore};
 
-    const MANY: usize = 3 * AT_ONCE;
+    const MANY: usize = 3 * PART;
 
     fn retain(backend: &Backend, topic: &str) -> Result<(), PublishError> {
         let message = retained("", "x", QoS::AtLeastOnce);
@@ -113,7 +111,7 @@ mod tests {
         meanwhile(backend.local.forget_all(), async || {
             turns += 1;
             let left = backend.counts().offline;
-            assert!(waiting - left <= AT_ONCE);
+            assert!(waiting - left <= PART);
             waiting = left;
             // A client id and a topic that were there before, and are anew.
             new.push(open(&backend, persistent(&format!("away/{turns}"))).await);
@@ -121,7 +119,7 @@ mod tests {
             retain(&backend, "new").unwrap();
         })
         .await;
-        assert!(turns >= 3 * MANY / AT_ONCE, "{turns}");
+        assert!(turns >= 3 * MANY / PART, "{turns}");
         assert!(here.iter().all(|session| session.ended().is_some()));
         drop(here);
         // Those that came while theirs was still waiting took it over, and it was forgotten with the others.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::message::{Delivery, PublishProperties};
+use crate::overload::{PART, go_to_the_end};
 use crate::session::{InFlight, Wake};
 use crate::topic::TopicLimits;
 use jitp_provisioner::certs::CertificateId;
@@ -941,6 +942,41 @@ async fn a_storm_of_connections_with_few_client_ids_leaves_nothing_behind() {
         backend.disconnect(&format!("c{n}"), end);
     }
     assert_nothing_is_left(&backend);
+}
+
+/// On one processor, with many that can always go on, and a task that goes round the run queue.
+#[test]
+fn very_many_that_expire_at_once_let_others_have_their_turn() {
+    const MANY: usize = 8 * PART;
+    let runtime = crate::runtime::builder().worker_threads(1).build().unwrap();
+    let most = runtime.block_on(runtime.spawn(async {
+        let backend = backend();
+        let soon = Duration::from_nanos(1);
+        let mut sessions = Vec::new();
+        for number in 0..MANY {
+            let request = OpenRequest { session_expiry: soon, ..persistent(&number.to_string()) };
+            sessions.push(open(&backend, request).await);
+        }
+        for _ in 0..1000 {
+            tokio::spawn(async {
+                loop {
+                    go_to_the_end().await;
+                }
+            });
+        }
+        drop(sessions);
+        let (mut left, mut most) = (MANY, 0);
+        while left > 0 {
+            go_to_the_end().await;
+            let now = backend.counts().offline;
+            most = most.max(left - now);
+            left = now;
+        }
+        most
+    }));
+    let most = most.unwrap();
+    runtime.shutdown_background();
+    assert!(most <= PART, "{most}");
 }
 
 #[tokio::test(start_paused = true)]

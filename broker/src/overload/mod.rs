@@ -3,6 +3,7 @@
 mod last;
 mod line;
 mod refused;
+mod turns;
 mod turnstile;
 
 pub(crate) use last::go_last;
@@ -10,4 +11,5 @@ pub(crate) use last::go_last;
 pub(crate) use last::go_to_the_end;
 pub(crate) use line::Handshakes;
 pub(crate) use refused::{Because, RefusedConnections};
+pub(crate) use turns::{PART, Turns};
 pub(crate) use turnstile::Turnstile;
