@@ -9,8 +9,8 @@ use crate::session::durable::Sequence;
 use crate::session::{Bounds, Lag, Session};
 use std::sync::Arc;
 
-/// Messages in one burst at most.
-const MOST: usize = 256;
+/// Messages in one burst at most: as many as its client sends in one turn.
+pub(crate) const LARGEST_BURST: usize = 128;
 /// A burst takes at most this part of a queue: while it grows, nobody is told to wait for a receiver.
 const PART_OF_QUEUE: usize = 8;
 
@@ -106,7 +106,7 @@ impl Receiver {
 
 fn has_room(messages: usize, bytes: usize, bounds: Bounds) -> bool {
     let most_bytes = usize::try_from(bounds.bytes).unwrap_or(usize::MAX) / PART_OF_QUEUE;
-    messages <= MOST.min(bounds.messages / PART_OF_QUEUE) && bytes <= most_bytes
+    messages <= LARGEST_BURST.min(bounds.messages / PART_OF_QUEUE) && bytes <= most_bytes
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
         clean, filter, is_waiting, mail, open, options, payloads, persistent, qos, subscribe,
     };
     use super::super::{Backend, BackendOptions, Close, PublishError, SubscribeOptions};
-    use super::MOST;
+    use super::LARGEST_BURST;
     use crate::message::{Message, QoS};
     use crate::session::SessionHandle;
     use proptest::prelude::*;
@@ -225,8 +225,8 @@ mod tests {
         let mut receiver = open(&backend, clean("receiver")).await;
         subscribe(&mut receiver, "t", qos(QoS::AtMostOnce)).await;
         let mut publisher = open(&backend, clean("publisher")).await;
-        (0..=MOST).for_each(|number| publish(&mut publisher, numbered("t", number)));
-        assert_eq!(mail(&mut receiver).len(), MOST);
+        (0..=LARGEST_BURST).for_each(|number| publish(&mut publisher, numbered("t", number)));
+        assert_eq!(mail(&mut receiver).len(), LARGEST_BURST);
 
         // The publisher is told to wait before anything has to be dropped.
         let backend = Backend::start(BackendOptions { queued_messages: 32, ..options() });

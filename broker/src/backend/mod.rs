@@ -22,6 +22,7 @@ mod timers;
 mod under_way;
 mod waking;
 
+pub(crate) use burst::LARGEST_BURST;
 pub(crate) use chores::message_of;
 pub(crate) use directory::ClientHash;
 pub(crate) use fan_out::HandedOut;

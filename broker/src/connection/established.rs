@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::packet_ids::PacketIds;
 use super::patience::{self, Pause};
 use super::pipe::{ByteStream, Pipe};
-use crate::backend::{ProtocolVersion, SessionEnd};
+use crate::backend::{LARGEST_BURST, ProtocolVersion, SessionEnd};
 use crate::connection::codec::Aliases;
 use crate::enforcement::{Enforcement, Identity};
 use crate::events::Presence;
@@ -35,9 +35,9 @@ const BATCH: usize = 256;
 /// Once this much is to be written it is written before anything else is done.
 const WRITE_AT: usize = 64 * 1024;
 
-/// What a connection does before others get their turn: packets, each as much as so many deliveries.
+/// What a connection does before others get their turn: so many deliveries, or packets, each as much as some of those.
 const TURN: usize = 4096;
-const PACKET: usize = 32;
+const PACKET: usize = TURN / LARGEST_BURST;
 /// How long nobody is told what was done while there is more to do at once.
 const MOMENT: Duration = Duration::from_millis(1);
 /// At most this part of a queue is filled meanwhile.
