@@ -15,9 +15,14 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::vec::IntoIter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sessions that a message goes to at once: some tenths of a millisecond.
 pub(super) const AT_ONCE: usize = 256;
+
+/// Matches of all messages together that are under way, unless it is a single one. A message for which there is no room goes to all
+/// at once: however many publish to very many, what waits for its turn takes some tens of megabytes at most.
+pub(super) const UNDER_WAY: usize = 1 << 20;
 
 /// Who is still to get a message.
 pub(crate) struct FanOut {
@@ -26,6 +31,8 @@ pub(crate) struct FanOut {
     /// How many those were at first.
     sessions: usize,
     so_far: HandedOut,
+    /// Given back at the end.
+    _room: OwnedSemaphorePermit,
 }
 
 /// What its publisher has to know of a message that all have.
@@ -39,15 +46,18 @@ pub(crate) struct HandedOut {
 
 impl FanOut {
     /// Takes those out of very many who can get a message later. `whole`: those are not among them for whom it has to be stored.
-    /// `None`: all get it at once.
+    /// `room`: for all that are under way. `None`: all get it at once.
     pub(super) fn of_many(
         message: &Arc<Message>,
         matches: &mut Vec<Match<Arc<Session>>>,
         whole: bool,
+        room: &Arc<Semaphore>,
     ) -> Option<Self> {
         if matches.len() <= AT_ONCE {
             return None;
         }
+        let takes = u32::try_from(matches.len().min(UNDER_WAY)).ok()?;
+        let room = Arc::clone(room).try_acquire_many_owned(takes).ok()?;
         let is_stored =
             |found: &Match<Arc<Session>>| message.qos > QoS::AtMostOnce && found.subscriber.is_durable();
         // Together: what is stored once for several is known to be by the first of them.
@@ -59,7 +69,8 @@ impl FanOut {
         }
         let sessions = rest.chunk_by(Match::is_of_the_same_session).count();
         let rest = rest.into_iter().peekable();
-        Some(Self { message: Arc::clone(message), rest, sessions, so_far: HandedOut::default() })
+        let (message, so_far) = (Arc::clone(message), HandedOut::default());
+        Some(Self { message, rest, sessions, so_far, _room: room })
     }
 
     /// For how many it is, in all.
@@ -115,7 +126,7 @@ impl Match<Arc<Session>> {
 mod tests {
     use super::super::tests::{clean, filter, mail, message, open, options, payloads, qos, subscribe};
     use super::super::{Backend, BackendOptions, Close, OpenRequest, Will};
-    use super::AT_ONCE;
+    use super::{AT_ONCE, UNDER_WAY};
     use crate::message::{Message, QoS};
     use crate::session::SessionHandle;
     use std::ops::ControlFlow;
@@ -160,6 +171,28 @@ mod tests {
         crowd.truncate(10);
         assert_eq!(publisher.publish_unannounced(numbered("to/all", 1), None, false).unwrap().matched, 10);
         assert!(crowd.iter_mut().all(|session| payloads(&mail(session)) == ["1"]));
+    }
+
+    #[tokio::test]
+    async fn when_too_much_is_under_way_the_next_message_goes_to_all_at_once() {
+        let backend = Backend::start(options());
+        let mut crowd = crowd(&backend).await;
+        let matches = 2 * crowd.len();
+        // Others are for so many that there is only room for one like this.
+        let others = backend.local.under_way.try_acquire_many((UNDER_WAY - matches) as u32).unwrap();
+        let (mut first, mut second) =
+            (open(&backend, clean("first")).await, open(&backend, clean("second")).await);
+        let mut new = || crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
+        first.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
+        assert_eq!(new(), 0);
+        second.publish_unannounced(numbered("to/all", 1), None, false).unwrap();
+        assert!(second.deliver_more().is_break());
+        assert_eq!(new(), 2 * AT_ONCE);
+        while first.deliver_more().is_continue() {}
+        second.publish_unannounced(numbered("to/all", 2), None, false).unwrap();
+        assert_eq!(new(), 2 * AT_ONCE);
+        drop((others, second));
+        assert_eq!((new(), backend.local.under_way.available_permits()), (2 * AT_ONCE, UNDER_WAY));
     }
 
     #[tokio::test]

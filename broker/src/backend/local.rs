@@ -3,7 +3,7 @@ use super::burst::Burst;
 use super::chores::{self, Chore, Chores};
 use super::directory::Directory;
 use super::dropped::Dropped;
-use super::fan_out::{FanOut, one_delivery};
+use super::fan_out::{FanOut, UNDER_WAY, one_delivery};
 use super::late_wills::{self, DueWills, LateWills};
 use super::timers::Timers;
 use super::under_way::UnderWay;
@@ -20,6 +20,7 @@ use jitp_provisioner::sessions::SessionRow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ pub(crate) struct Local {
     pub(super) chores: Chores,
     pub(super) bounds: Bounds,
     pub(crate) waking: Arc<Waking>,
+    /// Room for messages that are under way to very many.
+    pub(super) under_way: Arc<Semaphore>,
     /// `None`: nothing survives this process.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
@@ -100,6 +103,7 @@ impl Local {
                 patience: options.publisher_patience,
             },
             waking: Arc::default(),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY)),
             recorder,
             options,
         });
@@ -240,7 +244,7 @@ impl Local {
             let published = Published { matched: burst.receivers(), ticket: 0, lag: None };
             return Ok((published, Some(Box::new(UnderWay::Burst(burst)))));
         }
-        let rest = FanOut::of_many(message, &mut matches.all, whole);
+        let rest = FanOut::of_many(message, &mut matches.all, whole, &self.under_way);
         let (mut matched, mut lag) = (rest.as_ref().map_or(0, FanOut::sessions), None);
         let mut found = matches.all.drain(..).peekable();
         while let Some(first) = found.next() {
