@@ -239,10 +239,10 @@ impl Local {
             None => None,
         };
         let discarded = self.directory.with_session(session, |mut slot| {
-            if matches!(session.ended(), Some(SessionEnd::Administrative { clean_session: true, .. })) {
+            if let Some(SessionEnd::Administrative { prevent_will, clean_session: true }) = session.ended() {
                 // An operator asked for it while the connection was leaving.
                 slot.remove();
-                return Some((kept, delayed));
+                return Some((kept, delayed, prevent_will));
             }
             // Here, where nobody can take the session over yet and record that it has a connection again.
             self.record_parked(session, &mut kept, version, expiry, expires_at, delayed.as_ref());
@@ -253,11 +253,15 @@ impl Local {
                 Some(Box::new(Parked { kept, version, expires_at, will: delayed, timer }));
             None
         });
-        if let Some((kept, will)) = discarded.flatten() {
+        if let Some((kept, delayed, prevent_will)) = discarded.flatten() {
             let mut recording = self.recording();
             self.finish(session, kept, &mut recording);
+            let will = delayed.map(|(_, will)| will);
+            if let Some(will) = will.as_ref().filter(|_| prevent_will) {
+                self.withdraw(session, will, &mut recording);
+            }
             recording.urgent();
-            if let Some((_, will)) = will {
+            if let Some(will) = will.filter(|_| !prevent_will) {
                 self.publish_will(session, will);
             }
         }

@@ -860,6 +860,33 @@ async fn an_operator_may_prevent_the_will_and_discard_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_may_prevent_the_will_also_while_the_connection_is_leaving() {
+    let backend = backend();
+    let mut watcher = open(&backend, clean("watcher")).await;
+    subscribe(&mut watcher, "will", qos(QoS::AtLeastOnce)).await;
+    for prevent_will in [true, false] {
+        let request = OpenRequest { will: will("will", Duration::from_secs(9)), ..persistent("a") };
+        let mut handle = open(&backend, request).await;
+        // What was to become of the session was decided before.
+        let leaving = Leaving {
+            session: Arc::clone(&handle.session),
+            kept: std::mem::take(&mut handle.kept),
+            certificate: None,
+            version: ProtocolVersion::V5,
+            will: handle.held.will.take(),
+            publish_will: true,
+            expiry: HOUR,
+        };
+        handle.closed = true;
+        assert!(backend.disconnect("a", SessionEnd::Administrative { prevent_will, clean_session: true }));
+        backend.local.leave(leaving);
+        advance(HOUR).await;
+        assert_eq!(mail(&mut watcher).len(), usize::from(!prevent_will));
+        assert_eq!(backend.counts().offline, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn properties_and_payload_reach_every_subscriber_as_one_allocation() {
     let backend = backend();
     let mut a = open(&backend, clean("a")).await;
