@@ -8,6 +8,7 @@ use jitp_tests::{Broker, PATIENCE, wire};
 use rumqttc::v5::mqttbytes::v5 as packets5;
 use rumqttc::{TlsConfiguration, Transport, v5};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -86,19 +87,13 @@ impl Connection {
                 options.set_last_will(will);
             }
             let (client, mut events) = v5::AsyncClient::new(options, 16);
-            let task = tokio::spawn(async move {
-                loop {
-                    let happening = match events.poll().await {
-                        Ok(v5::Event::Incoming(packet)) => of_5(packet),
-                        Ok(v5::Event::Outgoing(_)) => None,
-                        Err(error) => Some(Happening::Lost(error.to_string())),
-                    };
-                    if tell(&sender, happening) {
-                        return;
-                    }
-                }
-            });
-            (Client::V5(client), task)
+            let next = async move || {
+                events.poll().await.map(|event| match event {
+                    v5::Event::Incoming(packet) => of_5(packet),
+                    v5::Event::Outgoing(_) => None,
+                })
+            };
+            (Client::V5(client), tokio::spawn(tell(sender, next)))
         } else {
             let mut options = rumqttc::MqttOptions::new(client_id, "localhost", port);
             options.set_transport(tls).set_clean_session(connect.clean);
@@ -108,19 +103,13 @@ impl Connection {
             }
             let (client, mut events) = rumqttc::AsyncClient::new(options, 16);
             events.network_options.set_connection_timeout(PATIENCE.as_secs()).set_tcp_nodelay(true);
-            let task = tokio::spawn(async move {
-                loop {
-                    let happening = match events.poll().await {
-                        Ok(rumqttc::Event::Incoming(packet)) => of_4(packet),
-                        Ok(rumqttc::Event::Outgoing(_)) => None,
-                        Err(error) => Some(Happening::Lost(error.to_string())),
-                    };
-                    if tell(&sender, happening) {
-                        return;
-                    }
-                }
-            });
-            (Client::V4(client), task)
+            let next = async move || {
+                events.poll().await.map(|event| match event {
+                    rumqttc::Event::Incoming(packet) => of_4(packet),
+                    rumqttc::Event::Outgoing(_) => None,
+                })
+            };
+            (Client::V4(client), tokio::spawn(tell(sender, next)))
         };
         let (inbox, will) = (VecDeque::new(), will.is_some());
         let mut connection =
@@ -317,11 +306,21 @@ impl Drop for Connection {
     }
 }
 
-/// Returns whether that was all.
-fn tell(to: &mpsc::UnboundedSender<Happening>, happening: Option<Happening>) -> bool {
-    let Some(happening) = happening else { return false };
-    let last = matches!(happening, Happening::Lost(_));
-    to.send(happening).is_err() || last
+/// Tells what happens, up to the end of the connection.
+async fn tell<E: Display>(
+    to: mpsc::UnboundedSender<Happening>,
+    mut next: impl AsyncFnMut() -> Result<Option<Happening>, E>,
+) {
+    loop {
+        let (happening, is_last) = match next().await {
+            Ok(happening) => (happening, false),
+            Err(error) => (Some(Happening::Lost(error.to_string())), true),
+        };
+        let nobody_listens = happening.is_some_and(|happening| to.send(happening).is_err());
+        if is_last || nobody_listens {
+            return;
+        }
+    }
 }
 
 fn of_4(packet: rumqttc::Packet) -> Option<Happening> {
