@@ -1,5 +1,5 @@
 //! Shared subscriptions (section 4.8), in 3.1.1 as well.
-use crate::{VERSIONS, house};
+use crate::{House, VERSIONS, house};
 use anyhow::bail;
 use jitp_tests::mqtt::{Client, Connect, Property, Publish, V5};
 use jitp_tests::wire::packet;
@@ -95,8 +95,7 @@ async fn a_shared_subscription_is_not_sent_what_is_retained() -> anyhow::Result<
 }
 
 /// The member that a message of QoS 2 was sent to, the other one, and its packet id.
-async fn two_members(name: &str, expiry: Connect) -> anyhow::Result<(Client, Client, u16)> {
-    let house = house()?;
+async fn two_members(house: &House, name: &str, expiry: Connect) -> anyhow::Result<(Client, Client, u16)> {
     let mut chosen = house.connect(&expiry).await?;
     chosen.subscribe(&format!("$share/g/{name}"), 2).await?;
     let mut client = house.client(V5, &format!("{name}-publisher")).await?;
@@ -112,7 +111,7 @@ async fn two_members(name: &str, expiry: Connect) -> anyhow::Result<(Client, Cli
 async fn a_message_of_qos_2_that_a_member_was_sent_is_completed_with_that_member() -> anyhow::Result<()> {
     let house = house()?;
     let connect = Connect::v5("group-resumed").persistent();
-    let (chosen, mut other, id) = two_members("group-resumed", connect.clone()).await?;
+    let (chosen, mut other, id) = two_members(&house, "group-resumed", connect.clone()).await?;
     drop(chosen);
     let mut chosen = house.connect(&connect).await?;
     let again = chosen.message().await?;
@@ -123,7 +122,8 @@ async fn a_message_of_qos_2_that_a_member_was_sent_is_completed_with_that_member
 // 5.0: 4.8.2-5
 #[tokio::test]
 async fn a_message_of_qos_2_ends_with_the_session_of_the_member_it_was_sent_to() -> anyhow::Result<()> {
-    let (chosen, mut other, _) = two_members("group-ended", Connect::v5("group-ended")).await?;
+    let house = house()?;
+    let (chosen, mut other, _) = two_members(&house, "group-ended", Connect::v5("group-ended")).await?;
     chosen.disconnect().await?;
     other.nothing().await
 }
