@@ -13,7 +13,7 @@ use jitp_provisioner::{Clock, SystemClock};
 use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish, SubscribeReasonCode};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DAY: i64 = 24 * 3600;
 
@@ -185,6 +185,9 @@ async fn connect(global: &Global, args: &Connect) -> anyhow::Result<Exit> {
     converse(args, device, &report).await
 }
 
+/// Messages that are printed though the time to stay is over, if they are there already.
+const AT_HAND: usize = 64;
+
 /// Subscribes, publishes, waits for each answer in turn, then stays as long as asked.
 async fn converse(args: &Connect, mut device: Box<Device>, report: &Report) -> anyhow::Result<Exit> {
     let mut exit = Exit::Success;
@@ -219,12 +222,15 @@ async fn converse(args: &Connect, mut device: Box<Device>, report: &Report) -> a
             _ => return Ok(Exit::Denied),
         }
     }
-    let stay = tokio::time::sleep(Duration::from_secs(args.stay));
-    tokio::pin!(stay);
-    loop {
-        tokio::select! {
-            () = &mut stay => break,
-            heard = device.hear() => if !report.heard(&heard)? { return Ok(Exit::Denied) },
+    let (stay, answered) = (Duration::from_secs(args.stay), Instant::now());
+    let mut at_hand = AT_HAND;
+    while at_hand > 0 || answered.elapsed() < stay {
+        // What came with the last answer is heard first, however late this process gets its turn.
+        let left = stay.saturating_sub(answered.elapsed());
+        match tokio::time::timeout(left, device.hear()).await {
+            Ok(heard) if report.heard(&heard)? => at_hand = at_hand.saturating_sub(1),
+            Ok(_) => return Ok(Exit::Denied),
+            Err(_) => break,
         }
     }
     device.disconnect().await?;
