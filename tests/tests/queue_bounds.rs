@@ -37,8 +37,9 @@ impl Post {
     /// Everything that waits for the keeper.
     async fn fetch(&self) -> anyhow::Result<Vec<u16>> {
         let mut keeper = connect(&self.plant, &self.keeper).await?;
-        let mut came = Vec::new();
-        loop {
+        let (mut came, mut quiet) = (Vec::new(), 0);
+        // What was in its queue when the first PINGREQ was read comes before the second PINGRESP.
+        while quiet < 2 {
             keeper.send(&wire::PINGREQ).await?;
             let before = came.len();
             loop {
@@ -51,10 +52,9 @@ impl Post {
                 came.push(std::str::from_utf8(payload)?.trim_end().parse()?);
                 keeper.send(&wire::puback(u16::from_be_bytes(*id))).await?;
             }
-            if came.len() == before {
-                return Ok(came);
-            }
+            quiet = if came.len() == before { quiet + 1 } else { 0 };
         }
+        Ok(came)
     }
 
     async fn dropped(&self) -> anyhow::Result<f64> {
