@@ -26,28 +26,30 @@ async fn connect(plant: &Plant, who: &Issued, connect: &Connect) -> anyhow::Resu
     Ok(client)
 }
 
-/// The wills that come to the watcher before a message that is published now, and has not been before.
+/// Adds the wills that come to the watcher before a message that is published now, and has not been before.
 async fn until(
     plant: &Plant,
     watcher: &mut Client,
     teller: &Issued,
     now: &str,
-) -> anyhow::Result<Vec<Publish>> {
+    came: &mut Vec<Publish>,
+) -> anyhow::Result<()> {
     let mut teller = connect(plant, teller, &Connect::v5("teller")).await?;
     teller.publish(Publish::new("now", now, 1)).await?;
-    let mut came = Vec::new();
     loop {
         let message = watcher.message().await?;
         if message.topic == "now" && message.text() == now {
-            return Ok(came);
+            return Ok(());
         }
-        take(&mut came, message);
+        take(came, message);
     }
 }
 
-/// What is sent again as the acknowledgement was not stored before a kill counts once.
+/// What comes again as its acknowledgement was not stored before a kill counts once. It may also come for the first time to this
+/// watcher, which had not read it yet.
 fn take(came: &mut Vec<Publish>, message: Publish) {
-    if message.topic != "now" && !message.dup {
+    let is_known = message.dup && came.iter().any(|other| other.topic == message.topic);
+    if message.topic != "now" && !is_known {
         came.push(message);
     }
 }
@@ -75,7 +77,8 @@ async fn wills_are_published_once_over_kills_and_not_if_the_client_is_back_in_ti
     drop(mortal(&plant, &broken, "broken", 2).await?);
     mortal(&plant, &leaves, "leaves", 0).await?.disconnect().await?;
     // What is told of a publish that is acknowledged was recorded before: that the client has left among it.
-    let mut came = until(&plant, &mut watcher, &teller, "before").await?;
+    let mut came = Vec::new();
+    until(&plant, &mut watcher, &teller, "before", &mut came).await?;
 
     plant.broker.kill()?;
     let mut plant = plant.restart()?;
@@ -90,13 +93,15 @@ async fn wills_are_published_once_over_kills_and_not_if_the_client_is_back_in_ti
         assert_eq!(will.properties, [Property::user("why", "lost")]);
     }
     returned.nothing().await?;
-    assert_eq!(topics(&until(&plant, &mut watcher, &teller, "between").await?), [""; 0]);
+    until(&plant, &mut watcher, &teller, "between", &mut came).await?;
+    assert_eq!(came.len(), 3, "{came:?}");
     drop(returned);
 
     plant.broker.kill()?;
     let plant = plant.restart()?;
     let mut watcher = connect(&plant, &watching, &persistent("watcher")).await?;
-    assert_eq!(topics(&until(&plant, &mut watcher, &teller, "after").await?), [""; 0], "once");
+    until(&plant, &mut watcher, &teller, "after", &mut came).await?;
+    assert_eq!(came.len(), 3, "once: {came:?}");
     let mut late = connect(&plant, &teller, &Connect::v5("late")).await?;
     late.subscribe("wills/+", 1).await?;
     let mut kept = Vec::new();
@@ -138,7 +143,8 @@ async fn a_will_is_published_after_a_restart_only_if_its_certificate_and_policy_
         api.delete(&how).await?;
     }
     let mut watcher = connect(&plant, &watching, &persistent("watcher")).await?;
-    let mut came = until(&plant, &mut watcher, &teller, "now").await?;
+    let mut came = Vec::new();
+    until(&plant, &mut watcher, &teller, "now", &mut came).await?;
     while came.is_empty() {
         // Whether it is allowed is asked beside everything else.
         take(&mut came, watcher.message().await?);
