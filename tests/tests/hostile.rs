@@ -145,11 +145,13 @@ async fn a_handshake_that_stops_half_way_is_closed_at_the_deadline() -> anyhow::
 async fn a_client_that_says_nothing_after_the_handshake_is_closed_at_the_deadline() -> anyhow::Result<()> {
     let plant = hasty()?;
     let device = plant.factory.device("silent")?;
-    let mut wire = shaken(&plant, &device).await?;
-    assert_eq!(wire.receive().await?, None);
-    plant
-        .broker
-        .wait_for_log("the deadline of CONNECT", |log| log.contains("no whole CONNECT came within 1s"))?;
+    // A handshake that the client has behind it may still have come too late for the broker.
+    eventually("the deadline of CONNECT", || async {
+        let mut wire = shaken(&plant, &device).await?;
+        ensure!(wire.receive().await?.is_none(), "there is an answer");
+        Ok(plant.broker.log().contains("no whole CONNECT came within 1s").then_some(()))
+    })
+    .await?;
     assert_eq!(plant.broker.run(&["cert", "show", &device.id()])?.code, Some(3), "it was registered");
     Ok(())
 }
