@@ -1,5 +1,6 @@
 //! Configured rates, as a client meets them: what is too much is dropped, waits, or is refused, and an operator sees it.
 use anyhow::{Context, ensure};
+use jitp_tests::mqtt::Connect;
 use jitp_tests::{BrokerOptions, Frame, Plant, Wire, wire};
 use std::time::{Duration, Instant};
 
@@ -87,8 +88,9 @@ async fn what_is_published_too_fast_is_dropped_at_qos_0_and_waits_at_qos_1() -> 
         ensure!(payload(&listener.receive_kind(3).await?.context("closed")?) == b"flood");
     }
     ensure!(limited(&plant, "publishes", "delayed").await? >= 1.0);
-    let told = plant.broker.log().matches("exceeds max_publishes_per_second").count();
-    assert_eq!(told, 1, "it is said once per connection");
+    let says = "exceeds max_publishes_per_second";
+    plant.broker.wait_for_log("what is too fast", |log| log.contains(says))?;
+    assert_eq!(plant.broker.log().matches(says).count(), 1, "it is said once per connection");
     sender.ping().await
 }
 
@@ -96,10 +98,8 @@ async fn what_is_published_too_fast_is_dropped_at_qos_0_and_waits_at_qos_1() -> 
 async fn a_client_that_waits_for_its_rate_is_not_taken_for_a_silent_one() -> anyhow::Result<()> {
     let plant = with("max_bytes_per_second = 1024\npacket_deadline_seconds = 2")?;
     let who = plant.staff.device("slow")?;
-    let mut packet = wire::connect(4, "slow");
-    let keep_alive = packet.iter_mut().find(|byte| **byte == 60);
-    *keep_alive.context("no keep alive")? = 2;
-    let (mut slow, _) = Wire::connect_as(&plant.broker, &who, &packet).await?;
+    let connect = Connect { keep_alive: 2, ..Connect::v3("slow") };
+    let (mut slow, _) = Wire::connect_as(&plant.broker, &who, &connect.encode()).await?;
     // It takes twelve seconds to read this, and pauses of more than the keep alive and the deadline.
     let mut packets = wire::publish("t", &[b'x'; 12 * 1024], 1, 1);
     packets.extend(wire::PINGREQ);
@@ -216,7 +216,11 @@ async fn connects_that_come_too_often_are_told_to_come_again() -> anyhow::Result
             wire.send(&packet).await?;
         }
         for wire in &mut wires {
-            codes.push(wire.receive().await?.context("closed without CONNACK")?.connack_code()?);
+            match wire.receive().await? {
+                Some(answer) => codes.push(answer.connack_code()?),
+                // 0x89, for which 3.1.1 has no code.
+                None => ensure!(level == 4, "closed without CONNACK"),
+            }
         }
         ensure!(codes.contains(&refused), "{codes:?}");
         // 0x89: a later one took over while it waited.
