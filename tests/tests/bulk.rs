@@ -24,9 +24,10 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> anyhow::Result<Self> {
-        // Few at a time, so that a task is long enough to be disturbed.
-        let broker = Broker::start_with(BrokerOptions::config("[bulk]\nlines_in_flight = 8"))?;
+    /// With so few lines at a time that a task is long enough to be disturbed.
+    fn new(lines_in_flight: usize) -> anyhow::Result<Self> {
+        let config = format!("[bulk]\nlines_in_flight = {lines_in_flight}");
+        let broker = Broker::start_with(BrokerOptions::config(&config))?;
         let factory = Factory::new("Bulk CA")?;
         let policy = factory.file("policy.json", POLICY)?;
         broker.ask(&["policy", "create", "device", "--document", path(&policy)?])?;
@@ -87,7 +88,7 @@ fn numbers(lines: &[Value]) -> Vec<u64> {
 #[tokio::test]
 async fn a_task_whose_broker_is_killed_again_and_again_does_every_line_once() -> anyhow::Result<()> {
     const LINES: u64 = 1_500;
-    let mut site = Site::new()?;
+    let mut site = Site::new(8)?;
     let input = site.input(LINES as usize)?;
     let id = site.start(&input)?;
     for part in [1, 200, 700, 1_000] {
@@ -138,7 +139,7 @@ async fn a_task_whose_broker_is_killed_again_and_again_does_every_line_once() ->
 
 #[tokio::test]
 async fn a_broker_that_is_asked_to_end_leaves_a_task_for_the_next_one() -> anyhow::Result<()> {
-    let mut site = Site::new()?;
+    let mut site = Site::new(8)?;
     let input = site.input(600)?;
     let id = site.start(&input)?;
     site.task(&id, |task| done(task) >= 1)?;
@@ -152,7 +153,7 @@ async fn a_broker_that_is_asked_to_end_leaves_a_task_for_the_next_one() -> anyho
 
 #[tokio::test]
 async fn links_to_reports_need_no_key_and_open_nothing_else() -> anyhow::Result<()> {
-    let site = Site::new()?;
+    let site = Site::new(8)?;
     let id = site.start(&site.input(20)?)?;
     site.task(&id, ended)?;
     let api = site.broker.api()?;
@@ -183,7 +184,7 @@ async fn links_to_reports_need_no_key_and_open_nothing_else() -> anyhow::Result<
 
 #[test]
 fn an_operator_starts_watches_stops_and_reads_a_task() -> anyhow::Result<()> {
-    let site = Site::new()?;
+    let site = Site::new(1)?;
     let (template, file) = (site.desk.path().join("template.json"), site.desk.path().join("few.jsonl"));
     std::fs::write(&file, site.input(10)?)?;
     let (template, file) = (path(&template)?, path(&file)?);
