@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A second is what is promised; the rest is for a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 static PLANT: Shared<Plant> = Shared::new();
 
@@ -136,15 +136,21 @@ async fn a_policy_that_is_detached_also_stops_what_was_subscribed() -> anyhow::R
     assert!(heard.text().ends_with("before"), "{heard:?}");
     plant.broker.ask(&["policy", "detach", "device", &arn(&device.id())])?;
     let started = Instant::now();
-    // Once a message is held back, none of the later ones comes either: the next answer is that to the ping.
+    // Once a message is held back, none of the later ones comes either.
     loop {
         assert!(started.elapsed() < SOON, "messages still come");
         speaker.publishes5("devices/listener/a", b"after").await?;
-        wire.send(&wire::PINGREQ).await?;
-        if wire.receive().await?.context("closed")?.kind() == 13 {
+        // What was in the session's queue when the first PINGREQ was read comes before the second PINGRESP.
+        let mut quiet = true;
+        for _ in 0..2 {
+            wire.send(&wire::PINGREQ).await?;
+            while wire.receive().await?.context("closed")?.kind() != 13 {
+                quiet = false;
+            }
+        }
+        if quiet {
             return Ok(());
         }
-        wire.receive_kind(13).await?.context("closed")?;
     }
 }
 
