@@ -1,5 +1,6 @@
 //! The control plane as an AWS tool sees it: signed requests over HTTP.
 use crate::Broker;
+use crate::patience::LONG_PATIENCE;
 use anyhow::{Context, bail, ensure};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -45,7 +46,7 @@ impl Broker {
         // Where the whole workspace is built, reqwest has TLS and asks for it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Api {
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: reqwest::Client::builder().no_proxy().timeout(LONG_PATIENCE).build()?,
             base: self.api_url(),
             key_id: value("aws_access_key_id").context("no access key id")?,
             secret: value("aws_secret_access_key").context("no secret")?,

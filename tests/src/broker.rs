@@ -1,11 +1,11 @@
 //! A `jitp serve` process.
-use crate::patience::PATIENCE;
+use crate::patience::{LONG_PATIENCE, PATIENCE};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -85,7 +85,7 @@ pub struct Broker {
     api: String,
     data_dir: PathBuf,
     options: BrokerOptions,
-    log: Arc<Mutex<String>>,
+    log: Arc<Mutex<Vec<u8>>>,
     directory: Arc<tempfile::TempDir>,
 }
 
@@ -127,11 +127,13 @@ impl Broker {
         let data_dir = options.data_dir.clone().unwrap_or_else(|| directory.path().join("data"));
         let mut starting = Starting::new(&data_dir, directory.path(), &options)?;
         let line = starting.lines.recv_timeout(PATIENCE);
-        if line.is_ok() {
+        // Its standard output ends when it does.
+        let ended = line == Err(RecvTimeoutError::Disconnected);
+        if !ended {
             starting.child.kill()?;
         }
         let status = starting.child.wait()?;
-        ensure!(line.is_err(), "it started: {line:?}");
+        ensure!(ended, "it started, or does not end: {line:?}");
         let _ = starting.logged.join();
         Ok(Finished { code: status.code(), stdout: String::new(), stderr: text(&starting.log) })
     }
@@ -220,14 +222,14 @@ impl Broker {
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         let mut command = Command::new(jitp());
         command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
-        finish(&mut command)
+        Finished::from_command(&mut command)
     }
 
     /// Runs `jitp` against this broker with further environment variables.
     pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Finished> {
         let mut command = Command::new(jitp());
         command.args(arguments).arg("--data-dir").arg(&self.data_dir).env("JITP_API", self.api_url());
-        finish(command.envs(environment.iter().copied()))
+        Finished::from_command(command.envs(environment.iter().copied()))
     }
 
     /// Runs `jitp --json` against this broker and parses the reply.
@@ -296,7 +298,7 @@ impl Broker {
 struct Starting {
     child: Child,
     lines: mpsc::Receiver<String>,
-    log: Arc<Mutex<String>>,
+    log: Arc<Mutex<Vec<u8>>>,
     logged: std::thread::JoinHandle<()>,
 }
 
@@ -315,7 +317,7 @@ impl Starting {
         command.args(&options.arguments).envs(options.environment.iter().map(|(k, v)| (k, v)));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("no standard error")?;
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Mutex::new(Vec::new()));
         let sink = log.clone();
         let logged = std::thread::spawn(move || collect(stderr, &sink));
         let lines = lines(child.stdout.take().context("no standard output")?);
@@ -373,17 +375,32 @@ impl Drop for Broker {
     }
 }
 
-/// Runs a command to its end.
-fn finish(command: &mut Command) -> anyhow::Result<Finished> {
-    let output = command.stdin(Stdio::null()).output()?;
-    Ok(Finished {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+/// All that is to be read there, once that is known.
+fn whole(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
 }
 
 impl Finished {
+    /// Runs a command to its end. One that does not end is killed, and an error.
+    pub fn from_command(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = whole(child.stdout.take().context("no standard output")?);
+        let stderr = whole(child.stderr.take().context("no standard error")?);
+        let said = (stdout.recv_timeout(LONG_PATIENCE), stderr.recv_timeout(LONG_PATIENCE));
+        if said.0.is_err() || said.1.is_err() {
+            let _ = child.kill();
+        }
+        let status = child.wait()?;
+        let (Ok(stdout), Ok(stderr)) = said else { bail!("{command:?} does not end") };
+        Ok(Self { code: status.code(), stdout, stderr })
+    }
+
     /// Runs `jitp` in a directory, without a broker and without the environment's access keys.
     pub fn of(directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(jitp());
@@ -393,7 +410,7 @@ impl Finished {
         {
             command.env_remove(name);
         }
-        finish(&mut command)
+        Finished::from_command(&mut command)
     }
 }
 
@@ -403,17 +420,17 @@ fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn collect(mut from: impl std::io::Read, into: &Mutex<String>) {
+fn collect(mut from: impl std::io::Read, into: &Mutex<Vec<u8>>) {
     let mut chunk = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
         if let (Ok(mut log), Some(bytes)) = (into.lock(), chunk.get(..length)) {
-            log.push_str(&String::from_utf8_lossy(bytes));
+            log.extend_from_slice(bytes);
         }
     }
 }
 
-fn text(log: &Mutex<String>) -> String {
-    log.lock().map(|log| log.clone()).unwrap_or_default()
+fn text(log: &Mutex<Vec<u8>>) -> String {
+    log.lock().map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
 }
 
 /// `ready mqtts=HOST:PORT api=http://HOST:PORT`, and perhaps more listeners.

@@ -16,7 +16,7 @@ pub mod wire;
 pub use api::{Api, Reply};
 pub use broker::{Broker, BrokerOptions, Finished, Running, jitp};
 pub use factory::{DeviceFiles, Factory, now};
-pub use patience::{PATIENCE, eventually};
+pub use patience::{LONG_PATIENCE, PATIENCE, eventually};
 pub use plant::{OPEN_TEMPLATE, POLICY, Plant, TEMPLATE, edited};
 pub use shared::Shared;
 pub use small_disk::SmallDisk;

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Far beyond what anything takes; only a test that fails waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The same for what is a lot of work on a busy machine, or is held up on purpose: a command, a handshake among a thousand.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Asks again until there is an answer, at most for [`PATIENCE`].
 pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> anyhow::Result<T>
 where

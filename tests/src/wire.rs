@@ -1,6 +1,6 @@
 //! The thinnest client there is: TLS and hand-made packets, so that a test sees and sends exactly what it means to.
 use crate::Broker;
-use crate::patience::PATIENCE;
+use crate::patience::{LONG_PATIENCE, PATIENCE};
 use anyhow::{Context, bail, ensure};
 use jitp_certs::Issued;
 use rustls::ClientConfig;
@@ -88,7 +88,9 @@ impl Wire {
     /// TLS on a TCP connection on which something may have been said already.
     pub async fn over(tcp: TcpStream, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
         tcp.set_nodelay(true)?;
-        let stream = TlsConnector::from(config).connect(ServerName::try_from("localhost")?, tcp).await?;
+        let shaken = TlsConnector::from(config).connect(ServerName::try_from("localhost")?, tcp);
+        let stream =
+            tokio::time::timeout(LONG_PATIENCE, shaken).await.context("no end of the handshake")??;
         Ok(Self { stream })
     }
 
@@ -144,8 +146,11 @@ impl Wire {
 
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.stream.write_all(bytes).await?;
-        Ok(self.stream.flush().await?)
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        Ok(tokio::time::timeout(LONG_PATIENCE, sent).await.context("the broker does not read")??)
     }
 
     /// The next packet; `None` when the broker closed.
@@ -221,10 +226,14 @@ fn string(text: &str) -> Vec<u8> {
     out
 }
 
-/// CONNECT with clean session, keep alive 60, nothing else. Level 4 is MQTT 3.1.1, 5 is MQTT 5.
+/// Seconds: no test is silent for so long, on however busy a machine.
+pub(crate) const KEEP_ALIVE: u16 = 600;
+
+/// CONNECT with clean session, a long keep alive, nothing else. Level 4 is MQTT 3.1.1, 5 is MQTT 5.
 pub fn connect(level: u8, client_id: &str) -> Vec<u8> {
     let mut body = string("MQTT");
-    body.extend([level, 2, 0, 60]);
+    body.extend([level, 2]);
+    body.extend(KEEP_ALIVE.to_be_bytes());
     if level == 5 {
         body.push(0);
     }
@@ -264,7 +273,8 @@ pub fn subscribe(filter: &str, qos: u8, id: u16) -> Vec<u8> {
 /// CONNECT of MQTT 3.1.1 that keeps its session.
 pub fn connect_persistent(client_id: &str) -> Vec<u8> {
     let mut body = string("MQTT");
-    body.extend([4, 0, 0, 60]);
+    body.extend([4, 0]);
+    body.extend(KEEP_ALIVE.to_be_bytes());
     body.extend(string(client_id));
     packet(0x10, &body)
 }

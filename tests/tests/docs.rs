@@ -100,15 +100,9 @@ fn the_quick_start_works_from_the_first_command_to_the_last() -> anyhow::Result<
             drop(Running::start(run)?);
             continue;
         }
-        let output = run.output()?;
-        ensure!(
-            output.status.success(),
-            "{command}\n{}\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let said = String::from_utf8_lossy(&output.stdout);
+        let finished = Finished::from_command(&mut run)?;
+        ensure!(finished.code == Some(0), "{command}\n{}{}", finished.stdout, finished.stderr);
+        let said = finished.stdout;
         if command == "jitp attempts" {
             ensure!(said.contains("PROVISIONED") && said.contains("pump-0042"), "{said}");
         }

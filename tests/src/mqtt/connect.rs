@@ -2,9 +2,9 @@
 use super::fields::{binary, text};
 use super::property::{Property, block};
 use super::{V3, V5};
-use crate::wire::packet;
+use crate::wire::{KEEP_ALIVE, packet};
 
-/// A CONNECT. By default: clean, keep alive 60, nothing else.
+/// A CONNECT. By default: clean, a long keep alive, nothing else.
 #[derive(Debug, Clone)]
 pub struct Connect {
     /// The protocol level.
@@ -66,7 +66,7 @@ impl Connect {
             name: "MQTT",
             client_id: client_id.into(),
             clean: true,
-            keep_alive: 60,
+            keep_alive: KEEP_ALIVE,
             properties: Vec::new(),
             will: None,
             user_name: None,
