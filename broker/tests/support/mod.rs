@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Longer than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const DAY: i64 = 24 * 3600;
 
 /// Lets devices do everything.
@@ -193,8 +193,8 @@ impl World {
 
     pub async fn try_wire(&self, tls: &Arc<ClientConfig>) -> std::io::Result<Wire> {
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, self.tcp().await).await?;
-        Ok(Wire { stream })
+        let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, self.tcp().await);
+        Ok(Wire { stream: patiently(shaken).await? })
     }
 
     /// Connects with clean session and no will.
@@ -243,6 +243,16 @@ async fn try_start(
     Broker::start(config.clone(), identity, provisioner.clone()).await
 }
 
+/// Waits for what must happen, far longer than it takes.
+pub async fn patiently<T>(happens: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, happens).await.expect("it does not happen")
+}
+
+/// The broker closes without having said anything; a reset is as good as an orderly end.
+pub async fn closed(tcp: &mut TcpStream) {
+    assert_eq!(patiently(tcp.read(&mut [0; 8])).await.unwrap_or(0), 0);
+}
+
 pub struct Device {
     pub id: CertificateId,
     pub tls: Arc<ClientConfig>,
@@ -255,13 +265,16 @@ pub struct Wire {
 
 impl Wire {
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-        self.stream.flush().await.unwrap();
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        patiently(sent).await.unwrap();
     }
 
     /// The next packet, whole; empty at the end of the connection.
     pub async fn packet(&mut self) -> Vec<u8> {
-        timeout(PATIENCE, self.read_packet()).await.expect("nothing came")
+        patiently(self.read_packet()).await
     }
 
     async fn read_packet(&mut self) -> Vec<u8> {

@@ -21,7 +21,7 @@ impl<'a> Connect<'a> {
             version,
             client_id,
             clean: true,
-            keep_alive: 60,
+            keep_alive: 600,
             will: None,
             will_properties: &[],
             user_name: None,
