@@ -91,7 +91,9 @@ def test_a_policy_asks_for_the_address_of_the_device_and_not_of_the_load_balance
         assert device.connected.wait(PATIENCE), "no CONNACK"
         assert device.answer.is_failure == refused, device.answer
         device.stop()
-    attempt, = broker.attempts(certificate=certificate_id(certificate[0]), reason="AUTHORIZATION_FAILURE")
+    # A refusal is recorded beside the connection, not before its answer.
+    attempt, = wait_for(
+        lambda: broker.attempts(certificate=certificate_id(certificate[0]), reason="AUTHORIZATION_FAILURE"), "the attempt")
     assert attempt["sourceIp"] == ELSEWHERE
     # Directly, the load balancer's own address is the device's.
     device = Device(broker, certificate, "haproxy-policy", mqtt.MQTTv5)

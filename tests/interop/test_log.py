@@ -105,6 +105,7 @@ def test_a_refused_publish_is_logged_with_what_was_missing(broker, factory):
 def test_a_client_that_only_goes_away_is_no_error(broker, factory):
     files = factory.device("leaver")
     Device(broker, files, "leaver").accepted().stop()
+    ended(broker, "leaver")
     identity = certificate_id(files[0])
     context = ssl.create_default_context(cafile=str(broker.ca))
     context.load_cert_chain(files[0], files[1])
