@@ -5,8 +5,8 @@ use super::tests::*;
 use super::*;
 use crate::message::Delivery;
 use crate::session::durable::Recorder;
-use crate::session::{InFlight, SessionHandle};
-use jitp_provisioner::sessions::{SessionRow, SessionRows};
+use crate::session::{InFlight, SessionHandle, Wake};
+use jitp_provisioner::sessions::{SessionRow, SessionRows, SessionWrites};
 use jitp_provisioner::{ManualClock, Options, Provisioner, SystemClock, Timestamp};
 
 const STARTED: u64 = 1_767_225_600_000;
@@ -579,6 +579,30 @@ async fn retained_messages_that_a_subscription_is_owed_come_after_a_kill_each_on
     got.extend(texts(&take_all(&mut session).await));
     assert_eq!(got, numbers);
     plant.until_rows(&backend, [1, 1, 0, 0, 0, 0, 300]).await;
+}
+
+#[tokio::test]
+async fn what_is_retained_comes_though_nothing_can_be_read_of_what_was_queued_before() {
+    let plant = Plant::new().await;
+    let backend = plant.start().await;
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "t", qos(QoS::AtLeastOnce)).await;
+    drop(session);
+    backend.publish(message("t", "queued", QoS::AtLeastOnce)).unwrap();
+    backend.publish(retained("r", "retained", QoS::AtLeastOnce)).unwrap();
+    stop(backend).await;
+
+    let backend = plant.start().await;
+    let store = plant.provisioner.sessions();
+    let queued = store.scan(SessionRows::Queued(None), None, 10).await.unwrap();
+    let mut damage = SessionWrites::default();
+    queued.iter().for_each(|(row, _)| damage.put(row, b"damaged"));
+    store.commit(&Arc::new(damage)).await.unwrap();
+    let mut session = open(&backend, persistent("a")).await;
+    subscribe(&mut session, "r", qos(QoS::AtLeastOnce)).await;
+    let wake = tokio::time::timeout(Duration::from_secs(60), session.wait_for_mail()).await;
+    assert_eq!(wake.unwrap(), Wake::Mail);
+    assert_eq!(payloads(&mail(&mut session)), ["retained"]);
 }
 
 #[tokio::test]

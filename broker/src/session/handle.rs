@@ -341,11 +341,12 @@ impl SessionHandle {
     /// reported before mail and again on every call.
     pub async fn wait_for_mail(&self) -> Wake {
         let window_open = self.room() > 0;
-        let scan_ready = self.kept.scans.front().is_some_and(|scan| {
-            (window_open || scan.options.qos == QoS::AtMostOnce)
-                && (scan.behind == 0 || self.session.messages() == 0)
-        });
         loop {
+            // Anew each time: of what is read, and comes first, nothing may be left.
+            let scan_ready = self.kept.scans.front().is_some_and(|scan| {
+                (window_open || scan.options.qos == QoS::AtMostOnce)
+                    && (scan.behind == 0 || self.session.messages() == 0)
+            });
             let wake = poll_fn(|context| match self.session.poll_mail(context, window_open) {
                 Poll::Ready(Some(end)) => Poll::Ready(Wake::Ended(end)),
                 Poll::Ready(None) => Poll::Ready(Wake::Mail),
