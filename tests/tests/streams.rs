@@ -1,6 +1,6 @@
 //! Messages that a client sends without waiting are passed on together. Nobody notices, but for the speed.
 use anyhow::{Context, ensure};
-use jitp_tests::{Plant, Wire, wire};
+use jitp_tests::{Plant, Wire, eventually, wire};
 
 /// More than a read of the broker brings, and than what it passes on at once.
 const MESSAGES: u16 = 3000;
@@ -113,4 +113,30 @@ async fn a_client_that_subscribes_in_the_middle_of_a_stream_gets_what_comes_from
     assert_eq!(answers, [9, 11]);
     assert_eq!(numbers, (300..600).collect::<Vec<_>>());
     client.ping().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_has_published_is_counted_and_passed_on_when_it_is_ended_in_the_middle_of_a_stream()
+-> anyhow::Result<()> {
+    let plant = Plant::new()?;
+    let mut receiver = subscriber(&plant, "receiver", "t", 0).await?;
+    let mut publisher = client(&plant, "publisher").await?;
+    let many: Vec<u8> = (0..MESSAGES).flat_map(|number| numbered("t", 0, number)).collect();
+    let flood = tokio::spawn(async move { while publisher.send(&many).await.is_ok() {} });
+    for _ in 0..MESSAGES {
+        receiver.receive_kind(3).await?.context("disconnected")?;
+    }
+    let receiving = tokio::spawn(async move { while receiver.receive().await.is_ok() {} });
+    plant.broker.api()?.delete("/connections/publisher").await?;
+    flood.await?;
+    eventually("all is counted", || async {
+        let api = plant.broker.api()?;
+        let came = api.metric("jitp_broker_messages_received_total", &[]).await?;
+        let went = api.metric("jitp_broker_messages_sent_total", &[]).await?;
+        let dropped = api.metric("jitp_messages_dropped_total", &["reason=\"queue_full\""]).await?;
+        Ok((came == went + dropped).then_some(()))
+    })
+    .await?;
+    receiving.abort();
+    Ok(())
 }

@@ -167,8 +167,8 @@ impl<S: ByteStream> Established<S> {
         loop {
             let more_packets = self.take_packets().await;
             self.deliver_burst();
-            if matches!(more_packets, Ok(true)) && self.goes_on() {
-                self.give_turn().await?;
+            // If it has to end meanwhile, what was done is told first.
+            if matches!(more_packets, Ok(true)) && self.goes_on() && self.give_turn().await.is_ok() {
                 continue;
             }
             self.announce();
