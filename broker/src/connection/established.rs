@@ -165,11 +165,14 @@ impl<S: ByteStream> Established<S> {
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ending> {
         self.resend();
         loop {
-            let more_packets = self.take_packets().await;
+            let mut more_packets = self.take_packets().await;
             self.deliver_burst();
-            // If it has to end meanwhile, what was done is told first.
-            if matches!(more_packets, Ok(true)) && self.goes_on() && self.give_turn().await.is_ok() {
-                continue;
+            if matches!(more_packets, Ok(true)) && self.goes_on() {
+                more_packets = self.give_turn().await.map(|()| true);
+                if more_packets.is_ok() {
+                    continue;
+                }
+                // It has to end. Receivers hear of what was done before, and nothing more is sent to this client.
             }
             self.announce();
             self.shared.figures.messages_received.increment(std::mem::take(&mut self.arrived));
