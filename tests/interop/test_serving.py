@@ -75,6 +75,14 @@ def test_the_log_in_a_file_has_no_colours_and_no_secret(broker, factory):
     assert "\x1b" not in log and broker.secret not in log
 
 
+def test_a_broker_without_huge_pages_is_small(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIMALLOC_ALLOW_THP", "0")
+    broker = Broker(tmp_path)
+    memory = pathlib.Path(f"/proc/{broker.process.pid}/smaps_rollup").read_text()
+    broker.stop()
+    assert re.search(r"^AnonHugePages: +0 kB$", memory, re.MULTILINE), memory
+
+
 def test_the_quick_starts_commands_for_awss_tools_work_as_they_are_written(broker, factory, tmp_path):
     page = (pathlib.Path(__file__).parents[2] / "docs/quick-start.md").read_text()
     script = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[-1]
