@@ -55,6 +55,8 @@ impl Device {
         let mut options = MqttOptions::new(identity.client_id, identity.host, identity.port);
         options.set_keep_alive(Duration::from_secs(30)).set_clean_start(true);
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(tls(identity)?))));
+        // How long is decided below; rumqttc itself would give up after 5 seconds.
+        options.set_connection_timeout(patience.as_secs().saturating_add(1));
         let (client, mut events) = AsyncClient::new(options, 64);
         let answer = async {
             loop {
