@@ -10,8 +10,8 @@ mod support;
 
 use jitp_provisioner::AuditFilter;
 use serde_json::{Value, json};
-use std::time::Duration;
-use support::{POLICY, Server, authority};
+use std::time::{Duration, Instant};
+use support::{PATIENCE, POLICY, Server, authority};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -126,12 +126,14 @@ async fn a_caller_that_goes_away_is_in_the_log_all_the_same() {
     text.push_str("\r\n{}");
     let mut socket = TcpStream::connect(server.client.address).await.unwrap();
     socket.write_all(text.as_bytes()).await.unwrap();
+    let started = Instant::now();
     while server.client.call("GET", "/things/pump-1", Value::Null).await.status != 200 {
+        assert!(started.elapsed() < PATIENCE, "the thing is not created");
         tokio::task::yield_now().await;
     }
     drop(socket);
     let log = server.provisioner.audit().records().clone();
-    let recorded = tokio::time::timeout(Duration::from_secs(30), log.beyond(0)).await;
+    let recorded = tokio::time::timeout(PATIENCE, log.beyond(0)).await;
     assert!(recorded.is_ok(), "what was done is not in the log");
 }
 

@@ -11,7 +11,7 @@ mod support;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use support::{REGION, Server};
+use support::{PATIENCE, REGION, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,7 +22,7 @@ async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let _ = socket.write_all(request).await;
     let mut answer = Vec::new();
     let reading = socket.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(20), reading).await.expect("the server closes");
+    let _ = tokio::time::timeout(PATIENCE, reading).await.expect("the server closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -87,7 +87,7 @@ async fn a_key_has_so_many_calls_under_way_and_others_are_not_kept_waiting_by_it
     // The server notices the end of the tail with its next heartbeat or record at the latest.
     let started = Instant::now();
     while busy.call("GET", "/things", Value::Null).await.status == 400 {
-        assert!(started.elapsed() < Duration::from_secs(30), "the place is not given back");
+        assert!(started.elapsed() < PATIENCE, "the place is not given back");
         tokio::task::yield_now().await;
     }
 }
@@ -102,6 +102,6 @@ async fn connections_over_the_bound_wait_for_one_that_ends() {
     let waiting = tokio::time::timeout(Duration::from_millis(300), second.read_to_end(&mut answer)).await;
     assert!(waiting.is_err() && answer.is_empty());
     drop(first);
-    second.read_to_end(&mut answer).await.unwrap();
+    tokio::time::timeout(PATIENCE, second.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200"));
 }

@@ -14,6 +14,9 @@ use jitp_certs::{Attribute, Authority, Issued, KeyKind, LeafRequest, Validity};
 use jitp_provisioner::{Clock as _, Options, Provisioner, SystemClock};
 use serde_json::{Value, json};
 
+/// Far beyond what anything takes; only a test that fails waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 pub const REGION: &str = "local-1";
 pub const ACCOUNT: &str = "000000000000";
 pub const KEY: &str = "AKIATESTTESTTESTTEST";
@@ -89,7 +92,7 @@ impl Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self {
             address,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: reqwest::Client::builder().no_proxy().read_timeout(PATIENCE).build().unwrap(),
             key: KEY.into(),
             secret: SECRET.into(),
             region: REGION.into(),
