@@ -16,7 +16,9 @@ fn client(world: &World, device: &Device) -> (AsyncClient, EventLoop) {
     let address = world.broker.local_address();
     let mut options = MqttOptions::new("pump", "localhost", address.port());
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(device.tls.clone())));
-    AsyncClient::new(options, 10)
+    let (client, mut events) = AsyncClient::new(options, 10);
+    events.network_options.set_connection_timeout(PATIENCE.as_secs());
+    (client, events)
 }
 
 async fn next(events: &mut EventLoop, wanted: impl Fn(&Packet) -> bool) -> Packet {

@@ -239,7 +239,7 @@ impl Broker {
         self.run(&all)?.json()
     }
 
-    /// Repeats a question until its answer satisfies, at most for a minute.
+    /// Repeats a question until its answer satisfies, at most for [`PATIENCE`].
     pub fn wait_for(&self, arguments: &[&str], satisfied: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let started = Instant::now();
         loop {

@@ -3,7 +3,7 @@ use anyhow::bail;
 use std::time::{Duration, Instant};
 
 /// Far beyond what anything takes; only a test that fails waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The same for what is a lot of work on a busy machine, or is held up on purpose: a command, a handshake among a thousand.
 pub const LONG_PATIENCE: Duration = Duration::from_secs(300);

@@ -32,6 +32,14 @@ impl Plant {
         Self::with(BrokerOptions::default())
     }
 
+    /// For very many at once. Clients and broker share the machine: what is tried is not how fast they are.
+    pub fn unhurried() -> anyhow::Result<Self> {
+        Self::with(BrokerOptions::config(
+            "[broker]\nhandshake_deadline_seconds = 120\nconnect_deadline_seconds = 120\n\
+             [provisioning]\nrun_deadline_seconds = 120\n[log]\nlevel = \"warn\"\n",
+        ))
+    }
+
     /// With other options.
     pub fn with(options: BrokerOptions) -> anyhow::Result<Self> {
         let broker = Broker::start_with(options)?;

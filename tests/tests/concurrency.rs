@@ -2,15 +2,11 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by what it lacks gives null")]
 
 use anyhow::{Context, ensure};
-use jitp_tests::{BrokerOptions, Factory, Frame, OPEN_TEMPLATE, Plant, Wire, wire};
+use jitp_tests::{Factory, Frame, OPEN_TEMPLATE, Plant, Wire, wire};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
-
-/// Clients and broker share the machine: what is counted here is not how fast they are.
-const UNHURRIED: &str = "[broker]\nhandshake_deadline_seconds = 120\nconnect_deadline_seconds = 120\n\
-                         [provisioning]\nrun_deadline_seconds = 120\n[log]\nlevel = \"warn\"\n";
 
 /// Everybody shakes hands, waits for the last one, and sends CONNECT; all stay until everybody has an answer.
 async fn all_at_once(
@@ -37,7 +33,7 @@ async fn all_at_once(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_connections_of_one_certificate_provision_one_thing_once() -> anyhow::Result<()> {
-    let plant = Plant::with(BrokerOptions::config(UNHURRIED))?;
+    let plant = Plant::unhurried()?;
     // A policy that allows any client id, so that nobody is taken over.
     let factory = Factory::new("Crowd CA")?;
     let mut template: Value = serde_json::from_str(jitp_tests::TEMPLATE)?;
@@ -63,7 +59,7 @@ async fn a_thousand_first_connections_of_one_certificate_provision_one_thing_onc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_connections_with_one_client_id_are_closed_by_takeover_only() -> anyhow::Result<()> {
-    let plant = Plant::with(BrokerOptions::config(UNHURRIED))?;
+    let plant = Plant::unhurried()?;
     let device = plant.factory.device("coveted")?;
     let answers = all_at_once(&plant, &device, vec![wire::connect(5, "coveted"); 200]).await?;
     let mut remaining = 0;
@@ -94,7 +90,7 @@ async fn first_connections_with_one_client_id_are_closed_by_takeover_only() -> a
 async fn ten_thousand_different_devices_are_all_provisioned() -> anyhow::Result<()> {
     const DEVICES: usize = 10_000;
     const AT_A_TIME: usize = 128;
-    let plant = Plant::with(BrokerOptions::config(UNHURRIED))?;
+    let plant = Plant::unhurried()?;
     let devices = plant.factory.devices("fleet", DEVICES)?;
     let gate = Arc::new(Semaphore::new(AT_A_TIME));
     let mut clients = JoinSet::new();

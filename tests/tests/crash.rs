@@ -90,7 +90,7 @@ fn batch(plant: &Plant, prefix: &str, count: usize) -> anyhow::Result<Vec<(Strin
 async fn a_broker_killed_in_a_storm_of_first_connections_keeps_every_accepted_device_whole()
 -> anyhow::Result<()> {
     const DEVICES: usize = 150;
-    let mut plant = Plant::new()?;
+    let mut plant = Plant::unhurried()?;
     let mut accepted = BTreeSet::new();
     for (round, accepted_before_the_kill) in [1, 13, 50, 90].into_iter().enumerate() {
         let devices = batch(&plant, &format!("storm-{round}"), DEVICES)?;

@@ -4,8 +4,8 @@
 use anyhow::{Context, bail, ensure};
 use jitp_certs::Issued;
 use jitp_tests::{
-    Broker, BrokerOptions, DeviceFiles, Factory, OPEN_TEMPLATE, Plant, Shared, TEMPLATE, Watcher, Wire,
-    edited, wire,
+    Broker, BrokerOptions, DeviceFiles, Factory, OPEN_TEMPLATE, PATIENCE, Plant, Shared, TEMPLATE, Watcher,
+    Wire, edited, wire,
 };
 use rumqttc::{TlsConfiguration, Transport, v5};
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ async fn accepted4(broker: &Broker, device: &Issued, id: &str) -> anyhow::Result
     let mut options = rumqttc::MqttOptions::new(id, "localhost", broker.mqtt().port());
     options.set_transport(transport(broker, device)?);
     let (client, mut events) = rumqttc::AsyncClient::new(options, 8);
+    events.network_options.set_connection_timeout(PATIENCE.as_secs());
     loop {
         if let rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_)) = events.poll().await? {
             let topic = format!("devices/{id}/telemetry");
@@ -43,7 +44,7 @@ async fn acknowledged4(events: &mut rumqttc::EventLoop) -> anyhow::Result<()> {
 /// The same with MQTT 5.
 async fn accepted5(broker: &Broker, device: &Issued, id: &str) -> anyhow::Result<v5::EventLoop> {
     let mut options = v5::MqttOptions::new(id, "localhost", broker.mqtt().port());
-    options.set_transport(transport(broker, device)?);
+    options.set_transport(transport(broker, device)?).set_connection_timeout(PATIENCE.as_secs());
     let (client, mut events) = v5::AsyncClient::new(options, 8);
     loop {
         if let v5::Event::Incoming(v5::mqttbytes::v5::Packet::ConnAck(_)) = events.poll().await? {

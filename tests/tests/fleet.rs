@@ -92,6 +92,7 @@ impl Client {
         let mut options = MqttOptions::new(id, "localhost", broker.mqtt().port());
         let tls = TlsConfiguration::Rustls(wire::device_tls(broker, who)?);
         options.set_clean_start(true).set_transport(Transport::Tls(tls));
+        options.set_connection_timeout(PATIENCE.as_secs());
         let (client, events) = AsyncClient::new(options, 16);
         let mut connected = Self { client, events };
         connected.until(|packet| matches!(packet, Packet::ConnAck(_)).then_some(())).await?;

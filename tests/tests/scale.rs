@@ -73,7 +73,7 @@ async fn take(wire: &mut Wire) -> anyhow::Result<String> {
 
 #[tokio::test]
 async fn a_fleet_that_is_cut_off_and_comes_back_after_a_kill_has_lost_nothing() -> anyhow::Result<()> {
-    let mut plant = Plant::new()?;
+    let mut plant = Plant::unhurried()?;
     let fleet: Vec<_> = plant.staff.devices("fleet", FLEET)?.into_iter().map(Arc::new).collect();
     let mut devices = all_at_once(&plant.broker, &fleet).await?;
     for (number, (device, present)) in devices.iter_mut().enumerate() {
