@@ -84,7 +84,7 @@ def test_who_is_connected_is_found(broker, iot, fleet, factory):
     from test_paho import Device
 
     device = Device(broker, factory.device("present"), "present").accepted()
-    assert found(iot, "connectivity.connected:true") == ["present"]
+    wait_for(lambda: found(iot, "connectivity.connected:true") == ["present"], "the connection")
     device.stop()
     wait_for(lambda: found(iot, "connectivity.connected:true") == [], "the end of the connection")
     [thing] = iot.search_index(queryString="connectivity.disconnectReason:CLIENT_INITIATED_DISCONNECT")["things"]
