@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A second is what is promised; the rest is for a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(10);
 
 static PLANT: Shared<Plant> = Shared::new();
 
@@ -140,15 +140,7 @@ async fn a_policy_that_is_detached_also_stops_what_was_subscribed() -> anyhow::R
     loop {
         assert!(started.elapsed() < SOON, "messages still come");
         speaker.publishes5("devices/listener/a", b"after").await?;
-        // What was in the session's queue when the first PINGREQ was read comes before the second PINGRESP.
-        let mut quiet = true;
-        for _ in 0..2 {
-            wire.send(&wire::PINGREQ).await?;
-            while wire.receive().await?.context("closed")?.kind() != 13 {
-                quiet = false;
-            }
-        }
-        if quiet {
+        if wire.heard().await?.is_empty() {
             return Ok(());
         }
     }

@@ -1,7 +1,8 @@
 //! How long messages take at half of the peak, from the time at which each was due (an open loop).
 //!
-//! Three times: all servers at one rate, half of what the best of the other brokers can do, which may leave no processor idle,
-//! as each message is written and read by itself; all at a tenth, which does; and each at half of what it can do itself.
+//! Three times: all servers at one rate, half of what the best of the other brokers can do; all at a tenth of it; and each at half
+//! of what it can do itself. As each message is written and read by itself, half of a peak may leave no processor idle; a tenth
+//! leaves some.
 use super::traffic::{Contestants, Shape, Topics};
 use crate::comparison::LATENCY;
 use crate::lab::Lab;

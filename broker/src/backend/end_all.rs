@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 impl Local {
     pub(super) fn disconnect_all(&self, end: SessionEnd) -> usize {
-        self.directory.connected().filter(|session| self.disconnect_session(session, end)).count()
+        self.directory.connected().map(|session| usize::from(self.disconnect_session(&session, end))).sum()
     }
 
     pub(super) async fn disconnect_all_in_turns(&self, end: SessionEnd) {
