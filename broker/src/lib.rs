@@ -1,6 +1,7 @@
 //! TLS, MQTT 3.1.1 and 5, sessions, router, enforcement, reserved topics and events of jitp.
 
 pub mod backend;
+mod batch;
 mod config;
 mod connection;
 mod control;

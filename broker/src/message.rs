@@ -132,6 +132,11 @@ impl Message {
         let properties = self.properties.as_deref().map_or(0, PublishProperties::bytes);
         PER_MESSAGE + self.topic.len() + self.payload.len() + properties
     }
+
+    /// The same, as a mailbox counts.
+    pub(crate) fn charge(&self) -> u32 {
+        u32::try_from(self.queued_bytes()).unwrap_or(u32::MAX)
+    }
 }
 
 /// What a publisher says of a payload (OASIS MQTT 5.0 section 3.3.2.3.2). Nothing, and that it is any bytes, mean the same, and

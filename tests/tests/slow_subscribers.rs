@@ -124,6 +124,42 @@ async fn a_subscriber_that_does_not_acknowledge_holds_up_a_publisher_only_for_a_
 }
 
 #[tokio::test]
+async fn what_subscribers_miss_of_a_flood_that_they_share_is_counted_for_each() -> anyhow::Result<()> {
+    const COUNT: u16 = 30_000;
+    const PAYLOAD: usize = 1000;
+    let plant = plant("1")?;
+    let mut receivers = Vec::new();
+    for name in ["one", "other"] {
+        let mut receiver = client(&plant, name, None).await?;
+        receiver.send(&wire::subscribe("flood", 0, 1)).await?;
+        receiver.receive_kind(9).await?.context("no SUBACK")?;
+        receivers.push(receiver);
+    }
+    let mut sender = client(&plant, "sender", None).await?;
+    let numbers: Vec<u16> = (0..COUNT).collect();
+    for numbers in numbers.chunks(200) {
+        let payload = |number: &u16| [&number.to_be_bytes()[..], &[0; PAYLOAD - 2]].concat();
+        let messages = numbers.iter().flat_map(|number| wire::publish("flood", &payload(number), 0, 0));
+        sender.send(&messages.collect::<Vec<u8>>()).await?;
+    }
+    ensure!(sender.publishes("end", b"").await?, "no PUBACK");
+    let mut came = 0;
+    for receiver in &mut receivers {
+        let heard = receiver.heard().await?;
+        let numbers: Vec<u16> = heard
+            .iter()
+            .filter_map(|frame| frame.body.get(7..)?.first_chunk().map(|number| u16::from_be_bytes(*number)))
+            .collect();
+        ensure!(numbers.is_sorted_by(|one, next| one < next), "not in order, or twice");
+        came += numbers.len();
+    }
+    let missed = 2 * usize::from(COUNT) - came;
+    ensure!(missed > 0, "nothing was too much");
+    assert_eq!(dropped(&plant).await?, missed as f64);
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_that_flood_each_other_do_not_wait_for_each_other_forever() -> anyhow::Result<()> {
     const COUNT: u16 = 3000;
     let plant = plant("3600")?;

@@ -3,6 +3,7 @@
 use super::fan_out::{AT_ONCE, one_delivery};
 use super::local::Local;
 use super::waking::Wakers;
+use crate::batch::{Batch, Part};
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::router::Match;
 use crate::session::durable::Sequence;
@@ -82,8 +83,15 @@ impl Burst {
 
     /// Delivers all of it; adds who is to be woken. Returns whom the publisher should wait for.
     pub(crate) fn deliver(&self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
+        let at_most_once = self.receivers.iter().filter(|receiver| receiver.qos == QoS::AtMostOnce).count();
+        let shared = Batch::of(&self.messages, at_most_once);
         let mut lag = None;
         for receiver in &self.receivers {
+            if let (QoS::AtMostOnce, Some(batch)) = (receiver.qos, &shared) {
+                let part = Part::all(batch, receiver.identifiers.clone());
+                local.push_part(&receiver.session, part, wakers);
+                continue;
+            }
             let deliveries = self.messages.iter().map(|message| receiver.delivery(message));
             lag = local.push_all(&receiver.session, deliveries, wakers).or(lag);
         }
@@ -240,6 +248,57 @@ mod tests {
         assert!((16..24).contains(&told), "{told}");
         publisher.deliver_burst();
         assert_eq!(payloads(&mail(&mut receiver)), numbers(0..told + 1));
+    }
+
+    /// What two receivers get with QoS 0 is shared by both.
+    async fn what_is_left(drop_oldest: bool, bytes: usize) -> Vec<String> {
+        let bounds = BackendOptions { queued_messages: 32, queued_bytes: bytes, drop_oldest, ..options() };
+        let backend = Backend::start(bounds);
+        let (mut one, mut other) = (open(&backend, clean("1")).await, open(&backend, clean("2")).await);
+        for session in [&mut one, &mut other] {
+            subscribe(session, "t", qos(QoS::AtMostOnce)).await;
+        }
+        let mut publisher = open(&backend, clean("publisher")).await;
+        for number in 10..60 {
+            publish(&mut publisher, numbered("t", number));
+            if number % 3 == 0 {
+                publisher.deliver_burst();
+            }
+        }
+        publisher.deliver_burst();
+        let left = [&mut one, &mut other].map(|session| {
+            // Not as they came together.
+            let mut mail = Vec::new();
+            while !is_waiting(session) {
+                session.drain(2, &mut mail);
+            }
+            payloads(&mail).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        });
+        assert_eq!(left[0], left[1]);
+        left[0].clone()
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_counts_message_by_message_against_the_bounds() {
+        assert_eq!(what_is_left(false, usize::MAX).await, numbers(10..42));
+        assert_eq!(what_is_left(true, usize::MAX).await, numbers(28..60));
+        let each = numbered("t", 10).queued_bytes();
+        assert_eq!(what_is_left(false, 20 * each).await, numbers(10..30));
+        assert_eq!(what_is_left(true, 20 * each).await, numbers(40..60));
+    }
+
+    #[tokio::test]
+    async fn who_has_left_misses_what_is_shared() {
+        let backend = Backend::start(options());
+        let (mut here, mut gone) = (open(&backend, clean("here")).await, open(&backend, clean("gone")).await);
+        for session in [&mut here, &mut gone] {
+            subscribe(session, "t", qos(QoS::AtMostOnce)).await;
+        }
+        let mut publisher = open(&backend, clean("publisher")).await;
+        (0..3).for_each(|number| publish(&mut publisher, numbered("t", number)));
+        gone.close(Close::NORMAL);
+        publisher.deliver_burst();
+        assert_eq!(payloads(&mail(&mut here)), numbers(0..3));
     }
 
     #[tokio::test]

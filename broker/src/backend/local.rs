@@ -9,6 +9,7 @@ use super::timers::Timers;
 use super::under_way::UnderWay;
 use super::waking::{Wakers, Waking};
 use super::{BackendOptions, Counts, PublishError, Published};
+use crate::batch::Part;
 use crate::message::{Delivery, Message, QoS};
 use crate::overload::Turns;
 use crate::rates::{Action, KeyedRates, Limit, Nanos, Rate};
@@ -309,6 +310,16 @@ impl Local {
         }
         self.dropped.full(full);
         lag
+    }
+
+    /// The same for messages that are shared with other receivers.
+    pub(super) fn push_part(&self, session: &Arc<Session>, part: Part, wakers: &mut Wakers) {
+        let mut evicted = Evicted::default();
+        let full = session.push_part(part, self.bounds, &mut evicted, wakers);
+        if !evicted.is_empty() {
+            self.evicted(session, &evicted, &mut self.recording());
+        }
+        self.dropped.full(full);
     }
 
     fn push_and_store(

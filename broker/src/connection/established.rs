@@ -9,16 +9,15 @@ use super::packet_ids::PacketIds;
 use super::patience::{self, Pause};
 use super::pipe::{ByteStream, Pipe};
 use crate::backend::{LARGEST_BURST, ProtocolVersion, SessionEnd};
+use crate::batch::Mail;
 use crate::connection::codec::Aliases;
 use crate::enforcement::{Enforcement, Identity};
 use crate::events::Presence;
 use crate::live::Registration;
-use crate::message::{Delivery, QoS};
 use crate::overload::go_last;
-use crate::rates::{Action, Limit};
 use crate::record::{self, Details};
 use crate::services::Desk;
-use crate::session::{InFlight, SessionHandle, Wake};
+use crate::session::{SessionHandle, Wake};
 use crate::websocket;
 use jitp_provisioner::Timestamp;
 use jitp_provisioner::certs::Certificate;
@@ -30,10 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Deliveries taken from the session at once.
-const BATCH: usize = 256;
 /// Once this much is to be written it is written before anything else is done.
-const WRITE_AT: usize = 64 * 1024;
+pub(super) const WRITE_AT: usize = 64 * 1024;
 
 /// What a connection does before others get their turn: so many deliveries, or packets, each as much as some of those.
 const TURN: usize = 4096;
@@ -60,11 +57,11 @@ pub(super) struct Established<S> {
     pub(super) pace: Option<Box<Pace>>,
     pipe: Pipe<S>,
     /// What is not said yet, if there is anything.
-    held: Option<Box<Held>>,
+    pub(super) held: Option<Box<Held>>,
     aliases: Aliases,
     /// Packet ids of what was in flight when the client left and was not sent again yet, in order.
-    unsent: VecDeque<u16>,
-    mail: Vec<Delivery>,
+    pub(super) unsent: VecDeque<u16>,
+    pub(super) mail: Vec<Mail>,
     registration: Registration,
     will: Option<(Arc<str>, bool)>,
     keep_alive: Duration,
@@ -363,136 +360,6 @@ impl<S: ByteStream> Established<S> {
         !self.pipe.received().is_empty()
     }
 
-    /// Encodes what the session has for the client. Returns whether there may be more.
-    fn take_mail(&mut self) -> bool {
-        let mut more = false;
-        while self.out.len() < WRITE_AT {
-            if !self.may_send() {
-                return false;
-            }
-            let most = match &self.pace {
-                Some(pace) => pace.deliveries_at_once(BATCH, self.shared.rates.now()),
-                None => BATCH,
-            };
-            self.session.drain(most, &mut self.mail);
-            let taken = self.mail.len();
-            if taken == 0 {
-                return false;
-            }
-            self.deliver();
-            if taken < self.mail.capacity() / 8 {
-                self.mail.shrink_to(2 * taken);
-            }
-            if taken < most {
-                return false;
-            }
-            more = true;
-        }
-        more
-    }
-
-    fn deliver(&mut self) {
-        let now = Instant::now();
-        let (mut sent, mut refused, mut too_large, mut too_fast) = (0, 0, 0, 0);
-        let identity = Arc::clone(self.enforcement.identity());
-        let mut mail = std::mem::take(&mut self.mail);
-        for delivery in mail.drain(..) {
-            if !self.enforcement.may_receive(&delivery.message.topic) {
-                refused += 1;
-                self.session.discard(&delivery);
-                continue;
-            }
-            if !self.may_deliver(delivery.qos) {
-                too_fast += 1;
-                continue;
-            }
-            let details = Details {
-                topic: Some(&delivery.message.topic),
-                retain: Some(delivery.retain),
-                ..Details::default()
-            };
-            identity.succeeded(record::Event::PublishOut, details);
-            if delivery.qos == QoS::AtMostOnce {
-                match self.out.publish(&delivery, 0, false, now) {
-                    true => sent += 1,
-                    false => too_large += 1,
-                }
-            } else if let Some(packet_id) = self.packet_ids.allocate() {
-                let again = delivery.stored.is_repeated();
-                let fits = if delivery.qos == QoS::ExactlyOnce && self.session.is_durable_session() {
-                    self.session.sent(packet_id, delivery.clone());
-                    let packet = Packet::Awaiting(packet_id);
-                    self.say_when_durable(packet, |out| out.publish(&delivery, packet_id, again, now))
-                } else {
-                    // Behind one of QoS 2 that must wait: they are sent again in the order in which they were sent.
-                    let fits = match &mut self.held {
-                        Some(held) => held.say(None, Packet::Awaiting(packet_id), |out| {
-                            out.publish(&delivery, packet_id, again, now)
-                        }),
-                        None => self.out.publish(&delivery, packet_id, again, now),
-                    };
-                    self.session.sent(packet_id, delivery);
-                    fits
-                };
-                if fits {
-                    sent += 1;
-                } else {
-                    too_large += 1;
-                    self.done(packet_id);
-                }
-            }
-        }
-        self.mail = mail;
-        if too_fast > 0 {
-            self.too_fast(Limit::Deliveries, Action::Dropped, too_fast);
-        }
-        let figures = &self.shared.figures;
-        figures.messages_sent.increment(sent);
-        if refused + too_large > 0 {
-            figures.deliveries_refused.increment(refused);
-            figures.deliveries_too_large.increment(too_large);
-        }
-    }
-
-    /// What was in flight when the client left is sent again first, with the packet ids of then.
-    fn resend(&mut self) {
-        for in_flight in self.session.in_flight() {
-            let packet_id = in_flight.packet_id();
-            self.packet_ids.take(packet_id);
-            match in_flight {
-                InFlight::Publish { .. } => self.unsent.push_back(packet_id),
-                InFlight::Release { .. } => self.out.pubrel(packet_id, 0),
-            }
-        }
-    }
-
-    /// As far as the client's window goes, which may be smaller than it was. Nothing new is sent before. Returns whether there
-    /// is more to be sent now.
-    fn resend_unsent(&mut self) -> bool {
-        if self.unsent.is_empty() {
-            return false;
-        }
-        let now = Instant::now();
-        loop {
-            let sent = self.session.in_flight().count().saturating_sub(self.unsent.len());
-            if self.unsent.is_empty() || sent >= self.session.window() {
-                self.unsent.shrink_to(self.unsent.len());
-                return false;
-            }
-            if self.out.len() >= WRITE_AT {
-                return true;
-            }
-            let Some(packet_id) = self.unsent.pop_front() else { continue };
-            let in_flight = self.session.in_flight().find(|in_flight| in_flight.packet_id() == packet_id);
-            let Some(InFlight::Publish { delivery, .. }) = in_flight else { continue };
-            let wanted = self.enforcement.may_receive(&delivery.message.topic)
-                && self.out.publish(delivery, packet_id, true, now);
-            if !wanted {
-                self.done(packet_id);
-            }
-        }
-    }
-
     /// Says PUBCOMP once all that was recorded before is durable; now, if nothing is to be waited for. In order.
     pub(super) fn complete(&mut self, packet_id: u16, code: u8) {
         self.say_when_durable(Packet::Other, |out| out.pubcomp(packet_id, code));
@@ -523,7 +390,7 @@ impl<S: ByteStream> Established<S> {
         }
     }
 
-    fn say_when_durable<R>(&mut self, packet: Packet, say: impl FnOnce(&mut Outbound) -> R) -> R {
+    pub(super) fn say_when_durable<R>(&mut self, packet: Packet, say: impl FnOnce(&mut Outbound) -> R) -> R {
         self.release();
         let ticket = self.session.unsettled();
         match (&mut self.held, ticket) {

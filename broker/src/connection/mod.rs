@@ -8,6 +8,7 @@ pub(crate) mod exercise;
 mod held;
 mod incoming;
 mod opening;
+mod outgoing;
 mod pace;
 mod packet_ids;
 mod patience;

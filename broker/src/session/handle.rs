@@ -7,6 +7,7 @@ use crate::backend::{
     Along, Close, HandedOut, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
     SubscribeError, SubscribeOptions, Subscribed, UnderWay, Wakers,
 };
+use crate::batch::Mail;
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::overload::go_last;
 use crate::router::{Keyed, Subscription};
@@ -385,42 +386,55 @@ impl SessionHandle {
     /// min(client's Receive Maximum, ours) less what is in flight. Everything with QoS > 0 must be sent and
     /// reported by [`SessionHandle::sent`] before the next call. Expired messages are left out.
     pub fn drain(&mut self, max: usize, mail: &mut Vec<Delivery>) {
-        let mut room = self.room();
-        let end = mail.len().saturating_add(max);
-        if !self.kept.scans.is_empty() {
-            if self.drain_what_comes_first(max, &mut room, mail) || mail.len() >= end {
-                return;
-            }
-            self.drain_retained(end.saturating_sub(mail.len()), &mut room, mail);
-        }
-        self.drain_queue(end.saturating_sub(mail.len()), &mut room, mail);
+        let mut together = Vec::new();
+        self.take_mail(max, &mut together);
+        mail.extend(together.into_iter().flat_map(Mail::into_deliveries));
     }
 
-    /// What was queued before the SUBSCRIBE whose retained messages are due next. Returns whether some of it is left.
-    fn drain_what_comes_first(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) -> bool {
+    /// The same; what came together may stay together. Returns how many messages.
+    pub(crate) fn take_mail(&mut self, max: usize, mail: &mut Vec<Mail>) -> usize {
+        let mut room = self.room();
+        let mut taken = 0;
+        if !self.kept.scans.is_empty() {
+            let (first, some_left) = self.drain_what_comes_first(max, &mut room, mail);
+            if some_left || first >= max {
+                return first;
+            }
+            taken = first + self.drain_retained(max - first, &mut room, mail);
+        }
+        taken + self.drain_queue(max.saturating_sub(taken), &mut room, mail)
+    }
+
+    /// What was queued before the SUBSCRIBE whose retained messages are due next. Returns how much was taken, and whether some of
+    /// it is left.
+    fn drain_what_comes_first(
+        &mut self,
+        max: usize,
+        room: &mut usize,
+        mail: &mut Vec<Mail>,
+    ) -> (usize, bool) {
         let queued = self.session.messages();
         for scan in &mut self.kept.scans {
             scan.behind = scan.behind.min(queued);
         }
         let first = self.kept.scans.front().map_or(0, |scan| scan.behind);
-        self.drain_queue(first.min(max), room, mail);
-        self.kept.scans.front().is_some_and(|scan| scan.behind > 0)
+        let taken = self.drain_queue(first.min(max), room, mail);
+        (taken, self.kept.scans.front().is_some_and(|scan| scan.behind > 0))
     }
 
-    fn drain_queue(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
+    fn drain_queue(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Mail>) -> usize {
         if max == 0 {
-            return;
+            return 0;
         }
-        let before = mail.len();
-        let expired = self.session.drain(max, room, mail);
-        let taken = mail.len() - before + expired.len();
+        let (taken, expired) = self.session.drain(max, room, mail);
         for scan in &mut self.kept.scans {
-            scan.behind = scan.behind.saturating_sub(taken);
+            scan.behind = scan.behind.saturating_sub(taken + expired.len());
         }
         self.local.dropped.expired(expired.len() as u64);
         for delivery in &expired {
             self.discard(delivery);
         }
+        taken
     }
 
     /// A delivery that was drained is not sent.
@@ -430,10 +444,9 @@ impl SessionHandle {
         }
     }
 
-    fn drain_retained(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Delivery>) {
+    fn drain_retained(&mut self, max: usize, room: &mut usize, mail: &mut Vec<Mail>) -> usize {
         let client_id = &*self.session.client_id;
-        let before = mail.len();
-        let end = before.saturating_add(max);
+        let mut retained: Vec<Delivery> = Vec::new();
         let mut scanned: Vec<Filter> = Vec::new();
         while let Some(RetainedScan { options, scan, behind: 0, .. }) = self.kept.scans.front_mut() {
             let through = self.local.retained.scan(scan, &mut |message| {
@@ -442,11 +455,11 @@ impl SessionHandle {
                 }
                 let qos = message.qos.min(options.qos);
                 let confirmed = qos > QoS::AtMostOnce;
-                if mail.len() >= end || (confirmed && *room == 0) {
+                if retained.len() >= max || (confirmed && *room == 0) {
                     return ControlFlow::Break(());
                 }
                 *room -= usize::from(confirmed);
-                mail.push(Delivery {
+                retained.push(Delivery {
                     message: Arc::clone(message),
                     qos,
                     retain: true,
@@ -462,7 +475,7 @@ impl SessionHandle {
             scanned.extend(self.kept.scans.pop_front().map(|scan| scan.filter));
         }
         scanned.extend(self.kept.scans.front().map(|scan| scan.filter.clone()));
-        for delivery in mail.iter_mut().skip(before).filter(|delivery| delivery.qos > QoS::AtMostOnce) {
+        for delivery in retained.iter_mut().filter(|delivery| delivery.qos > QoS::AtMostOnce) {
             delivery.stored = self.session.place_aside();
         }
         // At once: what a subscription is not owed any more is on its way, also after a crash.
@@ -472,11 +485,14 @@ impl SessionHandle {
                 let owed = self.owed(filter);
                 recording.put(subscription_row(session, filter), encode_subscription(options, owed.as_ref()));
             }
-            for delivery in mail.iter().skip(before).filter(|delivery| delivery.stored.is_stored()) {
+            for delivery in retained.iter().filter(|delivery| delivery.stored.is_stored()) {
                 recording.about(delivery);
                 recording.keep(session.id, delivery.stored);
             }
         });
+        let taken = retained.len();
+        mail.extend(retained.into_iter().map(Mail::One));
+        taken
     }
 
     /// How many messages of QoS 1 and 2 the client takes before it has acknowledged one. More may be in flight of a session

@@ -6,6 +6,7 @@ use super::lag::Lag;
 use super::queue::Queue;
 use super::stored_queue::StoredQueue;
 use crate::backend::{SessionEnd, Wakers};
+use crate::batch::{Mail, Part};
 use crate::message::{Delivery, QoS, SessionId};
 use crate::router::Standing;
 use std::sync::Arc;
@@ -162,6 +163,23 @@ impl Session {
         (full, waited_for)
     }
 
+    /// The same for messages that are shared with other receivers. Returns how many have no room.
+    pub(crate) fn push_part(
+        &self,
+        part: Part,
+        bounds: Bounds,
+        evicted: &mut Evicted,
+        wakers: &mut Wakers,
+    ) -> u64 {
+        let mut mailbox = self.mailbox.lock();
+        if mailbox.standing != Standing::Online {
+            return 0;
+        }
+        let full = mailbox.push_part(part, self.id, bounds, evicted);
+        mailbox.call(self.id, wakers);
+        full
+    }
+
     /// A place in the store for a delivery that does not wait in the queue; none if the session is not durable.
     pub(crate) fn place_aside(&self) -> Sequence {
         self.mailbox.lock().queue.stored().map(StoredQueue::place_aside).unwrap_or_default()
@@ -172,15 +190,26 @@ impl Session {
         self.mailbox.lock().messages()
     }
 
-    /// Takes up to `max` deliveries from the front, counting those with QoS 1 or 2 against `window` and stopping at one that
-    /// has no room there. Returns those that had expired and were left out.
-    pub(super) fn drain(&self, max: usize, window: &mut usize, mail: &mut Vec<Delivery>) -> Vec<Delivery> {
+    /// Takes up to `max` messages from the front, counting those with QoS 1 or 2 against `window` and stopping at one that
+    /// has no room there. Returns how many, and those that had expired and were left out.
+    pub(super) fn drain(
+        &self,
+        max: usize,
+        window: &mut usize,
+        mail: &mut Vec<Mail>,
+    ) -> (usize, Vec<Delivery>) {
         let mut expired = Vec::new();
         let mut now = None;
         let mut mailbox = self.mailbox.lock();
         let mut taken = 0;
         while taken < max {
             let Some(next) = mailbox.queue.front() else { break };
+            if next.in_part {
+                let Some(part) = mailbox.pop_part(max - taken) else { break };
+                taken += part.len();
+                mail.push(Mail::Many(part));
+                continue;
+            }
             let confirmed = next.qos > QoS::AtMostOnce;
             if confirmed && *window == 0 {
                 break;
@@ -194,11 +223,11 @@ impl Session {
             }
             *window -= usize::from(confirmed);
             taken += 1;
-            mail.push(delivery);
+            mail.push(Mail::One(delivery));
         }
         mailbox.catch_up();
         mailbox.queue.release_memory();
-        expired
+        (taken, expired)
     }
 
     /// The places of what is to be read now, as nothing is left in memory: from the first to before the second.
@@ -490,6 +519,20 @@ impl Mailbox {
         Pushed::Queued { stored, lag }
     }
 
+    /// All of it at once, or if it does not fit as it is, one after the other. Returns how many have no room.
+    fn push_part(&mut self, part: Part, session: SessionId, bounds: Bounds, evicted: &mut Evicted) -> u64 {
+        let (messages, bytes) = (part.len(), part.charge());
+        let fits = self.messages().saturating_add(messages) <= bounds.messages
+            && self.bytes.saturating_add(bytes) <= bounds.bytes;
+        if fits {
+            self.bytes += bytes;
+            self.queue.push_part(part);
+            return 0;
+        }
+        let pushed = part.deliveries().map(|delivery| self.push(delivery, session, bounds, evicted));
+        pushed.map(|pushed| u64::from(matches!(pushed, Pushed::Full(_)))).sum()
+    }
+
     /// There is mail: adds the holder if it waits for it.
     fn call(&mut self, session: SessionId, wakers: &mut Wakers) {
         if std::mem::take(&mut self.wants_mail) && !wakers.know_awake(session) {
@@ -565,6 +608,12 @@ impl Mailbox {
         self.queue.len() >= most.messages || self.bytes >= most.bytes
     }
 
+    fn pop_part(&mut self, most: usize) -> Option<Box<Part>> {
+        let part = self.queue.pop_part(most)?;
+        self.bytes = self.bytes.saturating_sub(part.charge());
+        Some(part)
+    }
+
     fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop()?;
         self.bytes = self.bytes.saturating_sub(charge(&delivery));
@@ -574,7 +623,7 @@ impl Mailbox {
 
 /// What a delivery counts against the bound of bytes.
 pub(crate) fn charge(delivery: &Delivery) -> u32 {
-    u32::try_from(delivery.message.queued_bytes()).unwrap_or(u32::MAX)
+    delivery.message.charge()
 }
 
 fn wake(waker: Option<Waker>) {

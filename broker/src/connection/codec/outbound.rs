@@ -1,6 +1,7 @@
 //! What the broker sends, written into one buffer (OASIS MQTT 5.0 section 3).
 use super::outbound_aliases::{Alias, OutboundAliases};
 use crate::backend::ProtocolVersion;
+use crate::batch::{Packets, Part};
 use crate::message::{Delivery, PublishProperties, QoS};
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, MaximumQos, Property, ReasonString, ReceiveMaximum,
@@ -251,6 +252,20 @@ impl Outbound {
         true
     }
 
+    /// The same for messages of QoS 0 that came together. Returns how many were written.
+    pub(crate) fn publish_part(&mut self, part: &Part, now: Instant) -> usize {
+        let has_alias = part.first().is_some_and(|message| self.aliases.find(&message.topic) != Alias::None);
+        let packets =
+            || part.packets(self.version, self.maximum_packet_size, |all| plain(self.version, all, now));
+        match (!has_alias).then(packets).flatten() {
+            Some(packets) => {
+                self.buffer.extend_from_slice(packets);
+                part.len()
+            }
+            None => part.deliveries().filter(|delivery| self.publish(delivery, 0, false, now)).count(),
+        }
+    }
+
     fn carried(&mut self, delivery: &Delivery, expiry: Option<u32>) {
         if let Some(seconds) = expiry {
             self.buffer.push(0x02);
@@ -345,6 +360,17 @@ impl ConnackProperties<'_> {
     }
 }
 
+/// What all receivers of one version get, unless something of their own is in it.
+fn plain(version: ProtocolVersion, all: &Part, now: Instant) -> Packets {
+    let mut out = Outbound::new(version, u32::MAX);
+    let ends = all.deliveries().map(|delivery| {
+        out.publish(&delivery, 0, false, now);
+        out.len()
+    });
+    let ends = ends.collect();
+    Packets::new(out.buffer, ends)
+}
+
 fn reason_string(reason: Option<&str>) -> Vec<Property> {
     reason.and_then(|r| ReasonString::new(r).ok()).map(Property::from).into_iter().collect()
 }
@@ -387,7 +413,9 @@ const fn variable_length(value: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
     use crate::message::{Message, SubscriptionIdentifiers};
+    use std::num::NonZeroU32;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -417,6 +445,38 @@ mod tests {
         assert_eq!(written("").as_deref(), Some(&b"\x30\x0b\0\x05topic\x03\x23\0\x01"[..]));
         assert_eq!(written("payload").as_deref(), Some(&b"\x30\x0d\0\0\x03\x23\0\x01payload"[..]));
         assert_eq!(written("0123456789 too large"), None);
+    }
+
+    #[test]
+    fn what_came_together_is_written_as_if_it_had_come_one_after_the_other() {
+        let now = Instant::now();
+        let texts = ["a", "and", "one that is longer than others", "last"];
+        let messages = texts.map(|text| delivery(text).message);
+        let check = |part: &Part, version, aliases, maximum| {
+            let [mut together, mut alone] = [(); 2].map(|()| {
+                let mut out = Outbound::new(version, maximum);
+                out.use_aliases(aliases);
+                out
+            });
+            let sent = part.deliveries().filter(|delivery| alone.publish(delivery, 0, false, now)).count();
+            assert_eq!(together.publish_part(part, now), sent);
+            assert_eq!(together.bytes(), alone.bytes());
+        };
+        for receivers in [1, 2] {
+            let batch = Batch::of(&messages, receivers).unwrap();
+            for identifier in [None, NonZeroU32::new(200)] {
+                let all = Part::all(&batch, identifier.into());
+                let mut rest = all.clone();
+                let first = rest.take(1);
+                for part in [&all, &first, &rest] {
+                    for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+                        for (aliases, maximum) in [(0, u32::MAX), (2, u32::MAX), (0, 16), (2, 16)] {
+                            check(part, version, aliases, maximum);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

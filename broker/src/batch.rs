@@ -1,0 +1,243 @@
+//! Messages that came together and go on together: their receivers share them, and the packets that they become.
+use crate::backend::ProtocolVersion;
+use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::session::durable::Sequence;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// Messages of one client to one topic in the order in which they came, shared by everybody who gets them with QoS 0. None of them
+/// is sent as retained, and none expires.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    messages: Box<[Arc<Message>]>,
+    bytes: u32,
+    /// For receivers of each version of MQTT, once one of them was there.
+    packets: Option<[OnceLock<Packets>; 2]>,
+}
+
+/// The PUBLISH packets of a batch, one after the other, as they are if nothing of a receiver's own is in them.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    largest: usize,
+}
+
+/// Those messages of a batch that one receiver has not taken yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    batch: Arc<Batch>,
+    range: Range<usize>,
+    identifiers: SubscriptionIdentifiers,
+}
+
+/// What a session has for its client. As large as a delivery.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    One(Delivery),
+    /// Never none.
+    Many(Box<Part>),
+}
+
+/// Packets of larger batches are not kept: what they would save is little of what those cost anyway.
+const MOST_BYTES: u32 = 64 * 1024;
+
+impl Batch {
+    /// For so many receivers. `None` if there is nothing to share, or if what is sent would depend on when.
+    pub(crate) fn of(messages: &[Arc<Message>], receivers: usize) -> Option<Arc<Self>> {
+        if messages.len() < 2 || receivers == 0 || messages.iter().any(|message| message.expires_at.is_some())
+        {
+            return None;
+        }
+        let bytes = messages.iter().map(|message| message.charge()).fold(0, u32::saturating_add);
+        let packets = (receivers > 1 && bytes <= MOST_BYTES).then(Default::default);
+        Some(Arc::new(Self { messages: messages.into(), bytes, packets }))
+    }
+}
+
+impl Part {
+    /// All of a batch, for one receiver.
+    pub(crate) fn all(batch: &Arc<Batch>, identifiers: SubscriptionIdentifiers) -> Self {
+        Self { range: 0..batch.messages.len(), batch: Arc::clone(batch), identifiers }
+    }
+
+    /// How many messages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// What they count against the bound of bytes.
+    pub(crate) fn charge(&self) -> u32 {
+        match self.len() == self.batch.messages.len() {
+            true => self.batch.bytes,
+            false => self.messages().iter().map(|message| message.charge()).fold(0, u32::saturating_add),
+        }
+    }
+
+    /// The next one. All have the same topic.
+    pub(crate) fn first(&self) -> Option<&Message> {
+        self.messages().first().map(|message| &**message)
+    }
+
+    /// Takes the first ones, so many at most.
+    pub(crate) fn take(&mut self, most: usize) -> Self {
+        let middle = self.range.end.min(self.range.start.saturating_add(most));
+        let first = self.range.start..middle;
+        self.range.start = middle;
+        Self { batch: Arc::clone(&self.batch), range: first, identifiers: self.identifiers.clone() }
+    }
+
+    /// Takes the first one.
+    pub(crate) fn pop(&mut self) -> Option<Delivery> {
+        let message = Arc::clone(self.messages().first()?);
+        self.range.start += 1;
+        Some(self.delivery(message))
+    }
+
+    /// Each for itself.
+    pub(crate) fn deliveries(&self) -> impl ExactSizeIterator<Item = Delivery> {
+        self.messages().iter().map(|message| self.delivery(Arc::clone(message)))
+    }
+
+    /// Their packets, for a receiver that takes packets of `maximum` bytes; `encode` makes those of all of the batch, if nobody has
+    /// yet. `None`: each is to be encoded for itself, as they are too large, or not the same for all receivers.
+    pub(crate) fn packets(
+        &self,
+        version: ProtocolVersion,
+        maximum: usize,
+        encode: impl FnOnce(&Self) -> Packets,
+    ) -> Option<&[u8]> {
+        let [of_311, of_5] = self.batch.packets.as_ref()?;
+        if self.identifiers != SubscriptionIdentifiers::None {
+            return None;
+        }
+        let packets = match version {
+            ProtocolVersion::V311 => of_311,
+            ProtocolVersion::V5 => of_5,
+        };
+        let packets = packets.get_or_init(|| encode(&Self::all(&self.batch, SubscriptionIdentifiers::None)));
+        (packets.largest <= maximum).then(|| packets.of(&self.range)).flatten()
+    }
+
+    fn messages(&self) -> &[Arc<Message>] {
+        self.batch.messages.get(self.range.clone()).unwrap_or_default()
+    }
+
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        Delivery {
+            message,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            stored: Sequence::default(),
+            subscription_identifiers: self.identifiers.clone(),
+            shared: None,
+        }
+    }
+}
+
+impl Packets {
+    /// `ends`: where in `bytes` each packet ends.
+    pub(crate) fn new(bytes: Vec<u8>, ends: Vec<usize>) -> Self {
+        let begins = std::iter::once(&0).chain(&ends);
+        let largest = begins.zip(&ends).map(|(begin, end)| end - begin).max().unwrap_or_default();
+        Self { bytes, ends, largest }
+    }
+
+    fn of(&self, messages: &Range<usize>) -> Option<&[u8]> {
+        let end_of = |count: usize| count.checked_sub(1).map_or(Some(0), |last| self.ends.get(last).copied());
+        self.bytes.get(end_of(messages.start)?..end_of(messages.end)?)
+    }
+}
+
+impl Mail {
+    /// Each message for itself.
+    pub(crate) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
+        let (one, mut many) = match self {
+            Self::One(delivery) => (Some(delivery), None),
+            Self::Many(part) => (None, Some(part)),
+        };
+        one.into_iter().chain(std::iter::from_fn(move || many.as_mut()?.pop()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    fn messages(payloads: &[&'static str]) -> Vec<Arc<Message>> {
+        payloads.iter().map(|payload| Arc::new(Message::new("t", *payload, QoS::AtLeastOnce))).collect()
+    }
+
+    fn part(payloads: &[&'static str], receivers: usize) -> Part {
+        Part::all(&Batch::of(&messages(payloads), receivers).unwrap(), SubscriptionIdentifiers::None)
+    }
+
+    /// What stands for a packet here is the payload.
+    fn encode(all: &Part) -> Packets {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for delivery in all.deliveries() {
+            bytes.extend_from_slice(&delivery.message.payload);
+            ends.push(bytes.len());
+        }
+        Packets::new(bytes, ends)
+    }
+
+    fn payloads(deliveries: impl Iterator<Item = Delivery>) -> Vec<bytes::Bytes> {
+        deliveries.map(|delivery| delivery.message.payload.clone()).collect()
+    }
+
+    #[test]
+    fn mail_is_as_small_as_a_delivery() {
+        assert_eq!(size_of::<Mail>(), size_of::<Delivery>());
+    }
+
+    #[test]
+    fn what_is_taken_first_and_what_is_left_are_all() {
+        let mut rest = part(&["one", "two", "three", "four"], 1);
+        let (all, bytes) = (payloads(rest.deliveries()), rest.charge());
+        let first = rest.take(2);
+        assert_eq!((first.len(), rest.len(), first.charge() + rest.charge()), (2, 2, bytes));
+        let third = rest.pop().unwrap();
+        assert_eq!((third.qos, third.retain), (QoS::AtMostOnce, false));
+        let one = Mail::One(third).into_deliveries();
+        let parts = [first, rest].map(|part| Mail::Many(Box::new(part)).into_deliveries());
+        let [first, last] = parts;
+        assert_eq!(payloads(first.chain(one).chain(last)), all);
+    }
+
+    #[test]
+    fn packets_are_made_once_for_each_version_and_are_those_of_the_part() {
+        let mut rest = part(&["one", "two", "three"], 2);
+        let again = |_: &Part| -> Packets { panic!("made twice") };
+        for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+            assert_eq!(rest.packets(version, 5, encode), Some(&b"onetwothree"[..]));
+            assert_eq!(rest.packets(version, 5, again), Some(&b"onetwothree"[..]));
+        }
+        let first = rest.take(1);
+        assert_eq!(first.packets(ProtocolVersion::V5, 5, again), Some(&b"one"[..]));
+        assert_eq!(rest.packets(ProtocolVersion::V5, 5, again), Some(&b"twothree"[..]));
+        // Also if it is not among those: one comparison for all of them.
+        assert_eq!(first.packets(ProtocolVersion::V5, 4, again), None);
+    }
+
+    #[test]
+    fn who_gets_something_else_than_others_or_gets_it_alone_has_no_packets_in_common() {
+        let identifier = SubscriptionIdentifiers::from(NonZeroU32::new(7));
+        let batch = Batch::of(&messages(&["one", "two"]), 2).unwrap();
+        assert!(Part::all(&batch, identifier).packets(ProtocolVersion::V5, 100, encode).is_none());
+        assert!(part(&["one", "two"], 1).packets(ProtocolVersion::V5, 100, encode).is_none());
+        let large: &str = Box::leak("x".repeat(MOST_BYTES as usize).into_boxed_str());
+        assert!(part(&["one", large], 2).packets(ProtocolVersion::V5, usize::MAX, encode).is_none());
+    }
+
+    #[tokio::test]
+    async fn there_is_no_batch_of_one_or_for_nobody_or_with_an_expiry() {
+        let mut messages = messages(&["one", "two"]);
+        assert!(Batch::of(&messages, 0).is_none() && Batch::of(&messages[..1], 9).is_none());
+        let expires = Message::new("t", "x", QoS::AtMostOnce).expiring_after(Duration::from_secs(1));
+        messages.push(Arc::new(expires));
+        assert!(Batch::of(&messages, 2).is_none());
+    }
+}
