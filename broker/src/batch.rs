@@ -1,17 +1,18 @@
 //! Messages that came together and go on together: their receivers share them, and the packets that they become.
 use crate::backend::ProtocolVersion;
-use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
+use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::session::durable::Sequence;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// Messages of one client to one topic in the order in which they came, shared by everybody who gets them with QoS 0. None of them
-/// is sent as retained, and none expires.
+/// Messages of one client to one topic in the order in which they came, shared by all who get them. None is sent as retained.
 #[derive(Debug)]
 pub(crate) struct Batch {
     messages: Box<[Arc<Message>]>,
     bytes: u32,
-    /// For receivers of each version of MQTT, once one of them was there.
+    /// One of them does.
+    expires: bool,
+    /// With QoS 0, for receivers of each version of MQTT, once one of them was there.
     packets: Option<[OnceLock<Packets>; 2]>,
 }
 
@@ -28,6 +29,7 @@ pub(crate) struct Packets {
 pub(crate) struct Part {
     batch: Arc<Batch>,
     range: Range<usize>,
+    qos: QoS,
     identifiers: SubscriptionIdentifiers,
 }
 
@@ -43,27 +45,46 @@ pub(crate) enum Mail {
 const MOST_BYTES: u32 = 64 * 1024;
 
 impl Batch {
-    /// For so many receivers. `None` if there is nothing to share, or if what is sent would depend on when.
-    pub(crate) fn of(messages: &[Arc<Message>], receivers: usize) -> Option<Arc<Self>> {
-        if messages.len() < 2 || receivers == 0 || messages.iter().any(|message| message.expires_at.is_some())
-        {
-            return None;
-        }
+    /// For so many receivers.
+    pub(crate) fn of(messages: &[Arc<Message>], receivers: usize) -> Arc<Self> {
         let bytes = messages.iter().map(|message| message.charge()).fold(0, u32::saturating_add);
-        let packets = (receivers > 1 && bytes <= MOST_BYTES).then(Default::default);
-        Some(Arc::new(Self { messages: messages.into(), bytes, packets }))
+        // What is sent of an expiry depends on when.
+        let expires = messages.iter().any(|message| message.expires_at.is_some());
+        let has_packets = receivers > 1 && messages.len() > 1 && bytes <= MOST_BYTES && !expires;
+        let packets = has_packets.then(Default::default);
+        Arc::new(Self { messages: messages.into(), bytes, expires, packets })
     }
 }
 
 impl Part {
     /// All of a batch, for one receiver.
-    pub(crate) fn all(batch: &Arc<Batch>, identifiers: SubscriptionIdentifiers) -> Self {
-        Self { range: 0..batch.messages.len(), batch: Arc::clone(batch), identifiers }
+    pub(crate) fn all(batch: &Arc<Batch>, qos: QoS, identifiers: SubscriptionIdentifiers) -> Self {
+        Self { range: 0..batch.messages.len(), batch: Arc::clone(batch), qos, identifiers }
     }
 
     /// How many messages there are.
     pub(crate) fn len(&self) -> usize {
         self.range.len()
+    }
+
+    /// How they are to be sent.
+    pub(crate) fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Does one of the batch expire?
+    pub(crate) fn expires(&self) -> bool {
+        self.batch.expires
+    }
+
+    /// The next one. All have the same topic.
+    pub(crate) fn first(&self) -> Option<&Message> {
+        self.messages().first().map(|message| &**message)
+    }
+
+    /// The session that published them.
+    pub(crate) fn publisher(&self) -> Option<SessionId> {
+        self.first().and_then(|message| message.publisher)
     }
 
     /// What they count against the bound of bytes.
@@ -74,17 +95,12 @@ impl Part {
         }
     }
 
-    /// The next one. All have the same topic.
-    pub(crate) fn first(&self) -> Option<&Message> {
-        self.messages().first().map(|message| &**message)
-    }
-
     /// Takes the first ones, so many at most.
     pub(crate) fn take(&mut self, most: usize) -> Self {
         let middle = self.range.end.min(self.range.start.saturating_add(most));
         let first = self.range.start..middle;
         self.range.start = middle;
-        Self { batch: Arc::clone(&self.batch), range: first, identifiers: self.identifiers.clone() }
+        Self { range: first, ..self.clone() }
     }
 
     /// Takes the first one.
@@ -108,14 +124,15 @@ impl Part {
         encode: impl FnOnce(&Self) -> Packets,
     ) -> Option<&[u8]> {
         let [of_311, of_5] = self.batch.packets.as_ref()?;
-        if self.identifiers != SubscriptionIdentifiers::None {
+        if self.qos > QoS::AtMostOnce || self.identifiers != SubscriptionIdentifiers::None {
             return None;
         }
         let packets = match version {
             ProtocolVersion::V311 => of_311,
             ProtocolVersion::V5 => of_5,
         };
-        let packets = packets.get_or_init(|| encode(&Self::all(&self.batch, SubscriptionIdentifiers::None)));
+        let packets = packets
+            .get_or_init(|| encode(&Self::all(&self.batch, QoS::AtMostOnce, SubscriptionIdentifiers::None)));
         (packets.largest <= maximum).then(|| packets.of(&self.range)).flatten()
     }
 
@@ -126,7 +143,7 @@ impl Part {
     fn delivery(&self, message: Arc<Message>) -> Delivery {
         Delivery {
             message,
-            qos: QoS::AtMostOnce,
+            qos: self.qos,
             retain: false,
             stored: Sequence::default(),
             subscription_identifiers: self.identifiers.clone(),
@@ -171,7 +188,11 @@ mod tests {
     }
 
     fn part(payloads: &[&'static str], receivers: usize) -> Part {
-        Part::all(&Batch::of(&messages(payloads), receivers).unwrap(), SubscriptionIdentifiers::None)
+        of(&messages(payloads), receivers, QoS::AtMostOnce, None)
+    }
+
+    fn of(messages: &[Arc<Message>], receivers: usize, qos: QoS, identifier: Option<NonZeroU32>) -> Part {
+        Part::all(&Batch::of(messages, receivers), qos, identifier.into())
     }
 
     /// What stands for a packet here is the payload.
@@ -222,22 +243,20 @@ mod tests {
         assert_eq!(first.packets(ProtocolVersion::V5, 4, again), None);
     }
 
-    #[test]
-    fn who_gets_something_else_than_others_or_gets_it_alone_has_no_packets_in_common() {
-        let identifier = SubscriptionIdentifiers::from(NonZeroU32::new(7));
-        let batch = Batch::of(&messages(&["one", "two"]), 2).unwrap();
-        assert!(Part::all(&batch, identifier).packets(ProtocolVersion::V5, 100, encode).is_none());
-        assert!(part(&["one", "two"], 1).packets(ProtocolVersion::V5, 100, encode).is_none());
-        let large: &str = Box::leak("x".repeat(MOST_BYTES as usize).into_boxed_str());
-        assert!(part(&["one", large], 2).packets(ProtocolVersion::V5, usize::MAX, encode).is_none());
-    }
-
     #[tokio::test]
-    async fn there_is_no_batch_of_one_or_for_nobody_or_with_an_expiry() {
-        let mut messages = messages(&["one", "two"]);
-        assert!(Batch::of(&messages, 0).is_none() && Batch::of(&messages[..1], 9).is_none());
+    async fn who_gets_something_else_than_others_or_gets_it_alone_has_no_packets_in_common() {
+        let has_packets = |part: Part| part.packets(ProtocolVersion::V5, usize::MAX, encode).is_some();
+        let two = messages(&["one", "two"]);
+        assert!(has_packets(of(&two, 2, QoS::AtMostOnce, None)));
+        assert!(!has_packets(of(&two, 1, QoS::AtMostOnce, None)));
+        assert!(!has_packets(of(&two[..1], 2, QoS::AtMostOnce, None)));
+        assert!(!has_packets(of(&two, 2, QoS::AtLeastOnce, None)));
+        assert!(!has_packets(of(&two, 2, QoS::AtMostOnce, NonZeroU32::new(7))));
+        let large = Message::new("t", vec![0; MOST_BYTES as usize], QoS::AtMostOnce);
         let expires = Message::new("t", "x", QoS::AtMostOnce).expiring_after(Duration::from_secs(1));
-        messages.push(Arc::new(expires));
-        assert!(Batch::of(&messages, 2).is_none());
+        for other in [large, expires] {
+            let with_other = [&two[..], &[Arc::new(other)]].concat();
+            assert!(!has_packets(of(&with_other, 2, QoS::AtMostOnce, None)));
+        }
     }
 }

@@ -6,7 +6,6 @@ use super::waking::Wakers;
 use crate::batch::{Batch, Part};
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::router::Match;
-use crate::session::durable::Sequence;
 use crate::session::{Bounds, Lag, Session};
 use std::sync::Arc;
 
@@ -83,32 +82,13 @@ impl Burst {
 
     /// Delivers all of it; adds who is to be woken. Returns whom the publisher should wait for.
     pub(crate) fn deliver(&self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
-        let at_most_once = self.receivers.iter().filter(|receiver| receiver.qos == QoS::AtMostOnce).count();
-        let shared = Batch::of(&self.messages, at_most_once);
+        let batch = Batch::of(&self.messages, self.receivers.len());
         let mut lag = None;
-        for receiver in &self.receivers {
-            if let (QoS::AtMostOnce, Some(batch)) = (receiver.qos, &shared) {
-                let part = Part::all(batch, receiver.identifiers.clone());
-                local.push_part(&receiver.session, part, wakers);
-                continue;
-            }
-            let deliveries = self.messages.iter().map(|message| receiver.delivery(message));
-            lag = local.push_all(&receiver.session, deliveries, wakers).or(lag);
+        for Receiver { session, qos, identifiers } in &self.receivers {
+            let part = Part::all(&batch, *qos, identifiers.clone());
+            lag = local.push_part(session, part, wakers).or(lag);
         }
         lag
-    }
-}
-
-impl Receiver {
-    fn delivery(&self, message: &Arc<Message>) -> Delivery {
-        Delivery {
-            message: Arc::clone(message),
-            qos: self.qos,
-            retain: false,
-            stored: Sequence::default(),
-            subscription_identifiers: self.identifiers.clone(),
-            shared: None,
-        }
     }
 }
 

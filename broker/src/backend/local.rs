@@ -295,31 +295,21 @@ impl Local {
         }
     }
 
-    /// Puts deliveries into the mailbox of a session that is not durable; adds its connection if it is to be woken. Returns
-    /// whether their publisher should wait for it.
-    pub(super) fn push_all(
+    /// Puts messages that came together into the mailbox of a session that is not durable; adds its connection if it is to be
+    /// woken. Returns whether their publisher should wait for it.
+    pub(super) fn push_part(
         &self,
         session: &Arc<Session>,
-        deliveries: impl ExactSizeIterator<Item = Delivery>,
+        part: Part,
         wakers: &mut Wakers,
     ) -> Option<Arc<Lag>> {
         let mut evicted = Evicted::default();
-        let (full, lag) = session.push_all(deliveries, self.bounds, &mut evicted, wakers);
+        let (full, lag) = session.push_part(part, self.bounds, &mut evicted, wakers);
         if !evicted.is_empty() {
             self.evicted(session, &evicted, &mut self.recording());
         }
         self.dropped.full(full);
         lag
-    }
-
-    /// The same for messages that are shared with other receivers.
-    pub(super) fn push_part(&self, session: &Arc<Session>, part: Part, wakers: &mut Wakers) {
-        let mut evicted = Evicted::default();
-        let full = session.push_part(part, self.bounds, &mut evicted, wakers);
-        if !evicted.is_empty() {
-            self.evicted(session, &evicted, &mut self.recording());
-        }
-        self.dropped.full(full);
     }
 
     fn push_and_store(

@@ -57,7 +57,9 @@ impl<S: ByteStream> Established<S> {
         for mail in mail.drain(..) {
             match mail {
                 Mail::One(delivery) => self.deliver_one(delivery, now, &mut tally),
-                Mail::Many(part) if self.pace.is_none() => self.deliver_part(&part, now, &mut tally),
+                Mail::Many(part) if part.qos() == QoS::AtMostOnce && self.pace.is_none() => {
+                    self.deliver_part(&part, now, &mut tally);
+                }
                 Mail::Many(part) => {
                     part.deliveries().for_each(|delivery| self.deliver_one(delivery, now, &mut tally));
                 }

@@ -131,53 +131,21 @@ impl Session {
         pushed
     }
 
-    /// Queues several deliveries of one publisher for a session that is not durable; adds the holder if it is to be woken.
-    /// Returns how many have no room, and whom the publisher should wait for.
-    pub(crate) fn push_all(
-        &self,
-        deliveries: impl ExactSizeIterator<Item = Delivery>,
-        bounds: Bounds,
-        evicted: &mut Evicted,
-        wakers: &mut Wakers,
-    ) -> (u64, Option<Arc<Lag>>) {
-        let (mut full, mut waited_for) = (0, None);
-        let mut mailbox = self.mailbox.lock();
-        if mailbox.standing == Standing::Online {
-            mailbox.queue.reserve(deliveries.len());
-        }
-        for delivery in deliveries {
-            let lag = match mailbox.push(delivery, self.id, bounds, evicted) {
-                Pushed::Queued { lag, .. } => lag,
-                Pushed::Missed => None,
-                Pushed::Full(lag) => {
-                    full += 1;
-                    lag
-                }
-                Pushed::Gone(_) => break,
-            };
-            waited_for = lag.or(waited_for);
-        }
-        if !mailbox.queue.is_empty() {
-            mailbox.call(self.id, wakers);
-        }
-        (full, waited_for)
-    }
-
-    /// The same for messages that are shared with other receivers. Returns how many have no room.
+    /// Queues messages that came together for a session that is not durable; adds the holder if it is to be woken. Returns how
+    /// many have no room, and whom the publisher should wait for.
     pub(crate) fn push_part(
         &self,
         part: Part,
         bounds: Bounds,
         evicted: &mut Evicted,
         wakers: &mut Wakers,
-    ) -> u64 {
+    ) -> (u64, Option<Arc<Lag>>) {
         let mut mailbox = self.mailbox.lock();
-        if mailbox.standing != Standing::Online {
-            return 0;
+        let pushed = mailbox.push_part(part, self.id, bounds, evicted);
+        if !mailbox.queue.is_empty() {
+            mailbox.call(self.id, wakers);
         }
-        let full = mailbox.push_part(part, self.id, bounds, evicted);
-        mailbox.call(self.id, wakers);
-        full
+        pushed
     }
 
     /// A place in the store for a delivery that does not wait in the queue; none if the session is not durable.
@@ -204,15 +172,17 @@ impl Session {
         let mut taken = 0;
         while taken < max {
             let Some(next) = mailbox.queue.front() else { break };
-            if next.in_part {
-                let Some(part) = mailbox.pop_part(max - taken) else { break };
-                taken += part.len();
-                mail.push(Mail::Many(part));
-                continue;
-            }
             let confirmed = next.qos > QoS::AtMostOnce;
             if confirmed && *window == 0 {
                 break;
+            }
+            if next.in_part {
+                let most = if confirmed { (max - taken).min(*window) } else { max - taken };
+                let Some(part) = mailbox.pop_part(most) else { break };
+                taken += part.len();
+                *window -= if confirmed { part.len() } else { 0 };
+                mail.push(Mail::Many(part));
+                continue;
             }
             let is_expired = next.message.expires_at.is_some()
                 && next.message.is_expired(*now.get_or_insert_with(Instant::now));
@@ -491,9 +461,7 @@ impl Mailbox {
             Standing::Offline => return Pushed::Missed,
             Standing::Gone => return Pushed::Gone(delivery),
         }
-        let is_owed = self.standing == Standing::Online
-            && delivery.qos > QoS::AtMostOnce
-            && delivery.message.publisher != Some(session);
+        let is_owed = self.is_owed(delivery.qos, delivery.message.publisher, session);
         let bytes = charge(&delivery);
         if !self.has_room(bytes, bounds, evicted) {
             return Pushed::Full(if is_owed { self.lag(bounds) } else { None });
@@ -519,18 +487,42 @@ impl Mailbox {
         Pushed::Queued { stored, lag }
     }
 
-    /// All of it at once, or if it does not fit as it is, one after the other. Returns how many have no room.
-    fn push_part(&mut self, part: Part, session: SessionId, bounds: Bounds, evicted: &mut Evicted) -> u64 {
+    /// All of it as one, if it fits as it is. Otherwise one message after the other.
+    fn push_part(
+        &mut self,
+        part: Part,
+        session: SessionId,
+        bounds: Bounds,
+        evicted: &mut Evicted,
+    ) -> (u64, Option<Arc<Lag>>) {
         let (messages, bytes) = (part.len(), part.charge());
         let fits = self.messages().saturating_add(messages) <= bounds.messages
             && self.bytes.saturating_add(bytes) <= bounds.bytes;
-        if fits {
+        if messages > 1 && fits && self.standing == Standing::Online {
+            let is_owed = self.is_owed(part.qos(), part.publisher(), session);
             self.bytes += bytes;
             self.queue.push_part(part);
-            return 0;
+            return (0, if is_owed { self.lag(bounds) } else { None });
         }
-        let pushed = part.deliveries().map(|delivery| self.push(delivery, session, bounds, evicted));
-        pushed.map(|pushed| u64::from(matches!(pushed, Pushed::Full(_)))).sum()
+        let (mut full, mut waited_for) = (0, None);
+        for delivery in part.deliveries() {
+            let lag = match self.push(delivery, session, bounds, evicted) {
+                Pushed::Queued { lag, .. } => lag,
+                Pushed::Missed => None,
+                Pushed::Full(lag) => {
+                    full += 1;
+                    lag
+                }
+                Pushed::Gone(_) => break,
+            };
+            waited_for = lag.or(waited_for);
+        }
+        (full, waited_for)
+    }
+
+    /// Is a publisher to wait rather than that the client misses this?
+    fn is_owed(&self, qos: QoS, publisher: Option<SessionId>, session: SessionId) -> bool {
+        self.standing == Standing::Online && qos > QoS::AtMostOnce && publisher != Some(session)
     }
 
     /// There is mail: adds the holder if it waits for it.

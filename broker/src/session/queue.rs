@@ -32,7 +32,7 @@ struct Rest {
 pub(super) struct Next<'a> {
     pub(super) message: &'a Message,
     pub(super) qos: QoS,
-    /// Others came together with it.
+    /// Others came together with it, and none of them expires.
     pub(super) in_part: bool,
 }
 
@@ -79,13 +79,6 @@ impl Queue {
         let rest = self.rest.get_or_insert_default();
         rest.more += part.len().saturating_sub(1);
         rest.mail.push_back(Mail::Many(Box::new(part)));
-    }
-
-    /// There will be so many more.
-    pub(super) fn reserve(&mut self, more: usize) {
-        if more > 1 {
-            self.rest.get_or_insert_default().mail.reserve(more);
-        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Delivery> {
@@ -138,7 +131,7 @@ impl Queue {
         match self.rest.as_ref()?.mail.front()? {
             Mail::One(delivery) => Some(Next::from(delivery)),
             Mail::Many(part) => {
-                part.first().map(|message| Next { message, qos: QoS::AtMostOnce, in_part: true })
+                part.first().map(|message| Next { message, qos: part.qos(), in_part: !part.expires() })
             }
         }
     }
@@ -189,7 +182,7 @@ mod tests {
 
     fn part(payloads: std::ops::Range<u8>) -> Part {
         let messages: Vec<_> = payloads.map(message).collect();
-        Part::all(&Batch::of(&messages, 1).unwrap(), SubscriptionIdentifiers::None)
+        Part::all(&Batch::of(&messages, 1), QoS::AtMostOnce, SubscriptionIdentifiers::None)
     }
 
     fn delivery(payload: u8) -> Delivery {

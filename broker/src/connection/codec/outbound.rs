@@ -463,9 +463,9 @@ mod tests {
             assert_eq!(together.bytes(), alone.bytes());
         };
         for receivers in [1, 2] {
-            let batch = Batch::of(&messages, receivers).unwrap();
+            let batch = Batch::of(&messages, receivers);
             for identifier in [None, NonZeroU32::new(200)] {
-                let all = Part::all(&batch, identifier.into());
+                let all = Part::all(&batch, QoS::AtMostOnce, identifier.into());
                 let mut rest = all.clone();
                 let first = rest.take(1);
                 for part in [&all, &first, &rest] {
