@@ -95,7 +95,7 @@ pub enum Scenario {
     OwnTopics,
     /// Subscribers whose sessions outlive their connections
     Persistent,
-    /// How long messages take at half of the peak
+    /// How long messages take at half of the peak, and at less
     Latency,
     /// Memory of an idle connection
     IdleMemory,

@@ -1,5 +1,6 @@
 //! The servers of a scenario, started once, and measured in turn.
-use super::load::{Paced, at_full_speed, at_rate};
+use super::load::at_full_speed;
+use super::paced::{Lateness, Paced, at_rate};
 use super::{Shape, Topics};
 use crate::comparison::Aim;
 use crate::factory::Device;
@@ -71,27 +72,26 @@ impl<'a> Contestants<'a> {
         Ok(())
     }
 
-    /// One round of latencies of everybody, each at its own rate, and what of it is the generator's in microseconds.
+    /// One round of latencies of everybody at so many messages per second, and how late the generator was.
     pub async fn paced_round(
         &mut self,
         case: &mut Case,
         round: u32,
         shape: &Shape,
-        rate: impl Fn(Kind) -> Option<f64>,
-    ) -> anyhow::Result<u32> {
-        let mut latest = 0;
+        rate: f64,
+    ) -> anyhow::Result<Vec<Lateness>> {
+        let mut all = Vec::new();
         for place in 0..self.peers.len() {
             let Some(peer) = self.peers.get(place).filter(|peer| !case.lacks(peer.kind)) else { continue };
-            let Some(rate) = rate(peer.kind) else { continue };
             match at_rate(peer, round, shape, &self.devices, &self.lab.options, rate).await {
-                Ok(Paced { round, late_micros }) => {
+                Ok(Paced { round, late }) => {
                     case.rounds.push(round);
-                    latest = latest.max(late_micros);
+                    all.push(late);
                 }
                 Err(error) => self.drops_out(place, case, error).await?,
             }
         }
-        Ok(latest)
+        Ok(all)
     }
 
     /// Another broker that cannot do this is left out of the case, which says so, and started anew for the next one.

@@ -2,7 +2,7 @@
 use super::Flow;
 use crate::frames::Packet;
 use anyhow::ensure;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The receiving half of a participant.
@@ -19,28 +19,37 @@ pub struct Receiving {
 }
 
 /// Times messages from when they were due.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Watch {
-    /// What their times count from: set before the first one is due.
-    pub epoch: Arc<OnceLock<Instant>>,
+    /// What their times count from.
+    pub epoch: Instant,
     /// Those before are not timed: in nanoseconds after the epoch.
     pub from: u64,
 }
 
 impl Watch {
+    /// From the epoch until now.
+    pub fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// From a time in nanoseconds after the epoch until now, if that is timed.
     pub fn micros_since(&self, time: u64, now: Instant) -> Option<u32> {
-        let epoch = self.epoch.get().filter(|_| time >= self.from)?;
-        let nanos = u64::try_from(now.duration_since(*epoch).as_nanos()).unwrap_or(u64::MAX);
-        Some(u32::try_from(nanos.saturating_sub(time) / 1000).unwrap_or(u32::MAX))
+        let micros = self.nanos(now).saturating_sub(time) / 1000;
+        (time >= self.from).then(|| u32::try_from(micros).unwrap_or(u32::MAX))
     }
 }
 
 impl Receiving {
     /// The subscriber of this number in a flow.
-    pub fn new(flow: Arc<Flow>, index: usize, topic: usize, payload: usize, watch: Option<Watch>) -> Self {
+    pub fn new(flow: Arc<Flow>, index: usize, topic: usize, payload: usize) -> Self {
         let (came, wrong, micros) = (0, 0, Vec::new());
-        Self { flow, index, expected: topic + payload, payload, watch, came, wrong, micros }
+        Self { flow, index, expected: topic + payload, payload, watch: None, came, wrong, micros }
+    }
+
+    /// Its messages carry their times.
+    pub fn timed_by(self, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// Takes a PUBLISH.
@@ -78,5 +87,21 @@ impl Receiving {
     /// How long each timed message took, in microseconds.
     pub fn into_micros(self) -> Vec<u32> {
         self.micros
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_watch_times_from_when_a_message_was_due_and_not_before_it_shall() {
+        let epoch = Instant::now();
+        let watch = Watch { epoch, from: 5_000 };
+        let now = epoch + Duration::from_micros(20);
+        assert_eq!(watch.micros_since(7_000, now), Some(13));
+        assert_eq!(watch.micros_since(30_000, now), Some(0));
+        assert_eq!(watch.micros_since(4_999, now), None);
     }
 }
