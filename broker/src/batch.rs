@@ -12,22 +12,28 @@ pub(crate) struct Batch {
     bytes: u32,
     /// One of them does.
     expires: bool,
-    /// With QoS 0, for receivers of each version of MQTT, once one of them was there.
-    packets: Option<[OnceLock<Packets>; 2]>,
 }
 
-/// The PUBLISH packets of a batch, one after the other, as they are if nothing of a receiver's own is in them.
+/// The PUBLISH packets of a batch with QoS 0, one after the other, as they are if nothing of a receiver's own is in them.
 #[derive(Debug)]
 pub(crate) struct Packets {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    bytes: Box<[u8]>,
+    ends: Box<[usize]>,
     largest: usize,
+}
+
+/// Those of receivers of each version of MQTT, once one of them was there.
+#[derive(Debug, Default)]
+struct AllPackets {
+    of_311: OnceLock<Packets>,
+    of_5: OnceLock<Packets>,
 }
 
 /// Those messages of a batch that one receiver has not taken yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     batch: Arc<Batch>,
+    packets: Option<Arc<AllPackets>>,
     range: Range<usize>,
     qos: QoS,
     identifiers: SubscriptionIdentifiers,
@@ -41,25 +47,40 @@ pub(crate) enum Mail {
     Many(Box<Part>),
 }
 
-/// Packets of larger batches are not kept: what they would save is little of what those cost anyway.
+/// Packets of larger batches are not shared: what they save is the same for a message of any size, and they are memory that no
+/// queue counts.
 const MOST_BYTES: u32 = 64 * 1024;
 
 impl Batch {
-    /// For so many receivers.
-    pub(crate) fn of(messages: &[Arc<Message>], receivers: usize) -> Arc<Self> {
+    /// All of it for each receiver, of whom these are the QoS and the identifiers.
+    pub(crate) fn parts<'a>(
+        messages: &[Arc<Message>],
+        receivers: impl Iterator<Item = (QoS, &'a SubscriptionIdentifiers)> + Clone,
+    ) -> impl Iterator<Item = Part> {
         let bytes = messages.iter().map(|message| message.charge()).fold(0, u32::saturating_add);
-        // What is sent of an expiry depends on when.
         let expires = messages.iter().any(|message| message.expires_at.is_some());
-        let has_packets = receivers > 1 && messages.len() > 1 && bytes <= MOST_BYTES && !expires;
-        let packets = has_packets.then(Default::default);
-        Arc::new(Self { messages: messages.into(), bytes, expires, packets })
+        let batch = Arc::new(Self { messages: messages.into(), bytes, expires });
+        // Of an expiry is sent what is left, which depends on when.
+        let same_for_all = messages.len() > 1 && bytes <= MOST_BYTES && !expires;
+        let is_plain = |qos, identifiers: &SubscriptionIdentifiers| {
+            qos == QoS::AtMostOnce && *identifiers == SubscriptionIdentifiers::None
+        };
+        let mut plain = receivers.clone().filter(move |(qos, identifiers)| is_plain(*qos, identifiers));
+        let packets = (same_for_all && plain.nth(1).is_some()).then(Arc::<AllPackets>::default);
+        receivers.map(move |(qos, identifiers)| Part {
+            batch: Arc::clone(&batch),
+            packets: packets.clone().filter(|_| is_plain(qos, identifiers)),
+            range: 0..batch.messages.len(),
+            qos,
+            identifiers: identifiers.clone(),
+        })
     }
 }
 
 impl Part {
-    /// All of a batch, for one receiver.
-    pub(crate) fn all(batch: &Arc<Batch>, qos: QoS, identifiers: SubscriptionIdentifiers) -> Self {
-        Self { range: 0..batch.messages.len(), batch: Arc::clone(batch), qos, identifiers }
+    /// Lets go of packets that others share: they are not counted against any bound.
+    pub(crate) fn without_packets(self) -> Self {
+        Self { packets: None, ..self }
     }
 
     /// How many messages there are.
@@ -123,16 +144,13 @@ impl Part {
         maximum: usize,
         encode: impl FnOnce(&Self) -> Packets,
     ) -> Option<&[u8]> {
-        let [of_311, of_5] = self.batch.packets.as_ref()?;
-        if self.qos > QoS::AtMostOnce || self.identifiers != SubscriptionIdentifiers::None {
-            return None;
-        }
+        let AllPackets { of_311, of_5 } = self.packets.as_deref()?;
         let packets = match version {
             ProtocolVersion::V311 => of_311,
             ProtocolVersion::V5 => of_5,
         };
-        let packets = packets
-            .get_or_init(|| encode(&Self::all(&self.batch, QoS::AtMostOnce, SubscriptionIdentifiers::None)));
+        let all = || Self { range: 0..self.batch.messages.len(), ..self.clone() };
+        let packets = packets.get_or_init(|| encode(&all()));
         (packets.largest <= maximum).then(|| packets.of(&self.range)).flatten()
     }
 
@@ -157,7 +175,7 @@ impl Packets {
     pub(crate) fn new(bytes: Vec<u8>, ends: Vec<usize>) -> Self {
         let begins = std::iter::once(&0).chain(&ends);
         let largest = begins.zip(&ends).map(|(begin, end)| end - begin).max().unwrap_or_default();
-        Self { bytes, ends, largest }
+        Self { bytes: bytes.into(), ends: ends.into(), largest }
     }
 
     fn of(&self, messages: &Range<usize>) -> Option<&[u8]> {
@@ -167,6 +185,14 @@ impl Packets {
 }
 
 impl Mail {
+    /// The message, if it came alone.
+    pub(crate) fn one(self) -> Option<Delivery> {
+        match self {
+            Self::One(delivery) => Some(delivery),
+            Self::Many(_) => None,
+        }
+    }
+
     /// Each message for itself.
     pub(crate) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
         let (one, mut many) = match self {
@@ -187,12 +213,15 @@ mod tests {
         payloads.iter().map(|payload| Arc::new(Message::new("t", *payload, QoS::AtLeastOnce))).collect()
     }
 
-    fn part(payloads: &[&'static str], receivers: usize) -> Part {
-        of(&messages(payloads), receivers, QoS::AtMostOnce, None)
+    /// What one of so many receivers gets who are alike.
+    fn of(messages: &[Arc<Message>], receivers: usize, qos: QoS, identifier: Option<NonZeroU32>) -> Part {
+        let identifiers = identifier.into();
+        let receivers = std::iter::repeat_n((qos, &identifiers), receivers);
+        Batch::parts(messages, receivers).last().unwrap()
     }
 
-    fn of(messages: &[Arc<Message>], receivers: usize, qos: QoS, identifier: Option<NonZeroU32>) -> Part {
-        Part::all(&Batch::of(messages, receivers), qos, identifier.into())
+    fn part(payloads: &[&'static str], receivers: usize) -> Part {
+        of(&messages(payloads), receivers, QoS::AtMostOnce, None)
     }
 
     /// What stands for a packet here is the payload.
@@ -243,20 +272,38 @@ mod tests {
         assert_eq!(first.packets(ProtocolVersion::V5, 4, again), None);
     }
 
+    fn has_packets(part: &Part) -> bool {
+        part.packets(ProtocolVersion::V5, usize::MAX, encode).is_some()
+    }
+
     #[tokio::test]
     async fn who_gets_something_else_than_others_or_gets_it_alone_has_no_packets_in_common() {
-        let has_packets = |part: Part| part.packets(ProtocolVersion::V5, usize::MAX, encode).is_some();
         let two = messages(&["one", "two"]);
-        assert!(has_packets(of(&two, 2, QoS::AtMostOnce, None)));
-        assert!(!has_packets(of(&two, 1, QoS::AtMostOnce, None)));
-        assert!(!has_packets(of(&two[..1], 2, QoS::AtMostOnce, None)));
-        assert!(!has_packets(of(&two, 2, QoS::AtLeastOnce, None)));
-        assert!(!has_packets(of(&two, 2, QoS::AtMostOnce, NonZeroU32::new(7))));
+        assert!(has_packets(&of(&two, 2, QoS::AtMostOnce, None)));
+        assert!(!has_packets(&of(&two, 2, QoS::AtMostOnce, None).without_packets()));
+        assert!(!has_packets(&of(&two, 1, QoS::AtMostOnce, None)));
+        assert!(!has_packets(&of(&two[..1], 2, QoS::AtMostOnce, None)));
+        assert!(!has_packets(&of(&two, 2, QoS::AtLeastOnce, None)));
+        assert!(!has_packets(&of(&two, 2, QoS::AtMostOnce, NonZeroU32::new(7))));
         let large = Message::new("t", vec![0; MOST_BYTES as usize], QoS::AtMostOnce);
         let expires = Message::new("t", "x", QoS::AtMostOnce).expiring_after(Duration::from_secs(1));
         for other in [large, expires] {
             let with_other = [&two[..], &[Arc::new(other)]].concat();
-            assert!(!has_packets(of(&with_other, 2, QoS::AtMostOnce, None)));
+            assert!(!has_packets(&of(&with_other, 2, QoS::AtMostOnce, None)));
         }
+    }
+
+    #[test]
+    fn those_who_are_alike_share_packets_whoever_else_there_is() {
+        let (none, one) = (SubscriptionIdentifiers::None, SubscriptionIdentifiers::from(NonZeroU32::new(7)));
+        let [q0, q1] = [QoS::AtMostOnce, QoS::AtLeastOnce];
+        let shared = |receivers: &[(QoS, &SubscriptionIdentifiers)]| {
+            let messages = messages(&["one", "two"]);
+            Batch::parts(&messages, receivers.iter().copied())
+                .map(|part| has_packets(&part))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one), (q0, &none)]), [true, false, false, true]);
+        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one)]), [false; 3]);
     }
 }

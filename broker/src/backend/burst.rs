@@ -3,7 +3,7 @@
 use super::fan_out::{AT_ONCE, one_delivery};
 use super::local::Local;
 use super::waking::Wakers;
-use crate::batch::{Batch, Part};
+use crate::batch::Batch;
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
 use crate::router::Match;
 use crate::session::{Bounds, Lag, Session};
@@ -82,11 +82,10 @@ impl Burst {
 
     /// Delivers all of it; adds who is to be woken. Returns whom the publisher should wait for.
     pub(crate) fn deliver(&self, local: &Local, wakers: &mut Wakers) -> Option<Arc<Lag>> {
-        let batch = Batch::of(&self.messages, self.receivers.len());
+        let receivers = self.receivers.iter().map(|receiver| (receiver.qos, &receiver.identifiers));
         let mut lag = None;
-        for Receiver { session, qos, identifiers } in &self.receivers {
-            let part = Part::all(&batch, *qos, identifiers.clone());
-            lag = local.push_part(session, part, wakers).or(lag);
+        for (part, receiver) in Batch::parts(&self.messages, receivers).zip(&self.receivers) {
+            lag = local.push_part(&receiver.session, part, wakers).or(lag);
         }
         lag
     }
@@ -102,14 +101,18 @@ mod tests {
     use super::super::tests::{
         clean, filter, is_waiting, mail, open, options, payloads, persistent, qos, subscribe,
     };
-    use super::super::{Backend, BackendOptions, Close, PublishError, SubscribeOptions};
+    use super::super::{
+        Backend, BackendOptions, Close, OpenRequest, ProtocolVersion, PublishError, SubscribeOptions,
+    };
     use super::LARGEST_BURST;
+    use crate::batch::{Mail, Packets, Part};
     use crate::message::{Message, QoS};
     use crate::session::SessionHandle;
     use proptest::prelude::*;
     use std::num::NonZeroU32;
     use std::ops::ControlFlow;
     use std::task::{Context, Waker};
+    use std::time::Duration;
 
     fn numbered(topic: &str, number: usize) -> Message {
         Message::new(topic, number.to_string(), QoS::AtLeastOnce)
@@ -276,9 +279,96 @@ mod tests {
         }
         let mut publisher = open(&backend, clean("publisher")).await;
         (0..3).for_each(|number| publish(&mut publisher, numbered("t", number)));
+        let session = std::sync::Arc::clone(&gone.session);
         gone.close(Close::NORMAL);
         publisher.deliver_burst();
         assert_eq!(payloads(&mail(&mut here)), numbers(0..3));
+        assert_eq!(session.queued(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_stays_together_and_who_lags_behind_lets_go_of_packets() {
+        let backend = Backend::start(BackendOptions { queued_messages: 32, ..options() });
+        let (mut one, mut other) = (open(&backend, clean("1")).await, open(&backend, clean("2")).await);
+        for session in [&mut one, &mut other] {
+            subscribe(session, "t", qos(QoS::AtMostOnce)).await;
+        }
+        let mut publisher = open(&backend, clean("publisher")).await;
+        (0..12).for_each(|number| publish(&mut publisher, numbered("t", number)));
+        publisher.deliver_burst();
+        let mut mail = Vec::new();
+        assert_eq!(one.take_mail(usize::MAX, &mut mail), 12);
+        let parts = mail.iter().map(|mail| match mail {
+            Mail::One(_) => None,
+            Mail::Many(part) => {
+                let encode = |_: &Part| Packets::new(Vec::new(), vec![0; 4]);
+                Some((part.len(), part.packets(ProtocolVersion::V5, 0, encode).is_some()))
+            }
+        });
+        // The first comes into an empty queue. With it an eighth of the queue is full.
+        assert_eq!(parts.collect::<Vec<_>>(), [(4, true), (4, false), (4, false)].map(Some));
+    }
+
+    #[tokio::test]
+    async fn of_what_came_together_is_taken_what_the_window_allows() {
+        let backend = Backend::start(options());
+        for granted in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let request = OpenRequest { receive_maximum: 3, ..clean("receiver") };
+            let mut receiver = open(&backend, request).await;
+            subscribe(&mut receiver, "t", qos(granted)).await;
+            let mut publisher = open(&backend, clean("publisher")).await;
+            for number in 0..8 {
+                publish(&mut publisher, Message { qos: granted, ..numbered("t", number) });
+            }
+            publisher.deliver_burst();
+            let mut got = Vec::new();
+            let mut take = |receiver: &mut SessionHandle, expected: usize, left: usize| {
+                let mail = mail(receiver);
+                assert_eq!((mail.len(), receiver.session.queued().0), (expected, left));
+                for delivery in mail {
+                    got.push(std::str::from_utf8(&delivery.message.payload).unwrap().to_owned());
+                    receiver.sent(u16::try_from(got.len()).unwrap(), delivery);
+                }
+            };
+            take(&mut receiver, 3, 5);
+            take(&mut receiver, 0, 5);
+            assert!(is_waiting(&receiver));
+            assert!(receiver.acknowledged(2));
+            take(&mut receiver, 1, 4);
+            for packet_id in [1, 3, 4] {
+                assert!(receiver.acknowledged(packet_id));
+            }
+            take(&mut receiver, 3, 1);
+            assert!(receiver.acknowledged(7));
+            take(&mut receiver, 1, 0);
+            assert_eq!(got, numbers(0..8));
+            assert_eq!(receiver.session.queued(), (0, 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_together_expires_message_by_message() {
+        let expiring = |number: usize| match [1, 1, 0, 60][number % 4] {
+            0 => numbered("t", number),
+            seconds => numbered("t", number).expiring_after(Duration::from_secs(seconds)),
+        };
+        // The queue takes 32: what comes then makes room by what has expired in front, which are two.
+        for more in [0, 2] {
+            let backend = Backend::start(BackendOptions { queued_messages: 32, ..options() });
+            let mut receiver = open(&backend, clean("receiver")).await;
+            subscribe(&mut receiver, "t", qos(QoS::AtMostOnce)).await;
+            let mut publisher = open(&backend, clean("publisher")).await;
+            (0..32).for_each(|number| publish(&mut publisher, expiring(number)));
+            publisher.deliver_burst();
+            tokio::time::advance(Duration::from_secs(2)).await;
+            (32..32 + more).for_each(|number| publish(&mut publisher, numbered("t", number)));
+            publisher.deliver_burst();
+            assert_eq!(receiver.session.queued().0, 32);
+            let is_left = |number: &usize| *number >= 32 || number % 4 > 1;
+            let left: Vec<String> = (0..32 + more).filter(is_left).map(|number| number.to_string()).collect();
+            assert_eq!(payloads(&mail(&mut receiver)), left);
+            assert_eq!(receiver.session.queued(), (0, 0));
+        }
     }
 
     #[tokio::test]

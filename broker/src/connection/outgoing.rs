@@ -53,11 +53,12 @@ impl<S: ByteStream> Established<S> {
     fn deliver(&mut self) {
         let now = Instant::now();
         let mut tally = Tally::default();
+        let each_counts = self.pace.as_ref().is_some_and(|pace| pace.limits_deliveries());
         let mut mail = std::mem::take(&mut self.mail);
         for mail in mail.drain(..) {
             match mail {
                 Mail::One(delivery) => self.deliver_one(delivery, now, &mut tally),
-                Mail::Many(part) if part.qos() == QoS::AtMostOnce && self.pace.is_none() => {
+                Mail::Many(part) if part.qos() == QoS::AtMostOnce && !each_counts => {
                     self.deliver_part(&part, now, &mut tally);
                 }
                 Mail::Many(part) => {

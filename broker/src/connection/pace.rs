@@ -31,6 +31,11 @@ impl Pace {
         self.send_from
     }
 
+    /// Is each delivery to be counted?
+    pub(super) fn limits_deliveries(&self) -> bool {
+        self.rates.limits_deliveries()
+    }
+
     /// How many deliveries to take out of the queue at once.
     pub(super) fn deliveries_at_once(&self, most: usize, now: Nanos) -> usize {
         self.rates.deliveries_at_once(most, now)

@@ -106,6 +106,11 @@ impl ConnectionRates {
         true
     }
 
+    /// Is there a rate of deliveries?
+    pub(crate) fn limits_deliveries(&self) -> bool {
+        self.deliveries.rate.is_some()
+    }
+
     /// How many deliveries to take out of the queue at once, at least one, at most so many.
     pub(crate) fn deliveries_at_once(&self, most: usize, now: Nanos) -> usize {
         let Some(rate) = self.deliveries.rate else { return most };

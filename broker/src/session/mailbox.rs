@@ -27,6 +27,13 @@ pub(crate) struct Bounds {
     pub(crate) patience: Duration,
 }
 
+impl Bounds {
+    /// Less than an eighth of it is taken by so much: the client keeps up.
+    fn hardly_used_by(self, messages: usize, bytes: u32) -> bool {
+        messages < self.messages / 8 && bytes < self.bytes / 8
+    }
+}
+
 /// What became of a delivery.
 #[derive(Debug)]
 pub(crate) enum Pushed {
@@ -377,8 +384,8 @@ impl Session {
         mailbox.wants_mail = false;
         let mut in_memory = 0u32;
         let (mut left, mut left_from) = (0, None);
-        let waiting: Vec<Delivery> = mailbox.queue.take().collect();
-        for delivery in waiting {
+        let waiting: Vec<Mail> = mailbox.queue.take().collect();
+        for delivery in waiting.into_iter().flat_map(Mail::into_deliveries) {
             let bytes = charge(&delivery);
             if delivery.shared.is_some() || delivery.qos == QoS::AtMostOnce {
                 mailbox.bytes = mailbox.bytes.saturating_sub(bytes);
@@ -404,7 +411,8 @@ impl Session {
         shared
     }
 
-    /// The session has ended. Returns what was queued in memory, and from which place on the rest is stored.
+    /// The session has ended. Returns what was queued in memory and came alone, as what is of shared subscriptions does, and from
+    /// which place on the rest is stored.
     pub(crate) fn finish(&self) -> (Vec<Delivery>, Option<u64>) {
         self.stand(Standing::Gone);
         let mut mailbox = self.mailbox.lock();
@@ -412,7 +420,7 @@ impl Session {
         mailbox.wants_mail = false;
         mailbox.bytes = 0;
         let unread_from = mailbox.queue.unread_from();
-        let queued = mailbox.queue.take().collect();
+        let queued = mailbox.queue.take().filter_map(Mail::one).collect();
         mailbox.queue = Queue::default();
         (queued, unread_from)
     }
@@ -500,8 +508,9 @@ impl Mailbox {
             && self.bytes.saturating_add(bytes) <= bounds.bytes;
         if messages > 1 && fits && self.standing == Standing::Online {
             let is_owed = self.is_owed(part.qos(), part.publisher(), session);
+            let keeps_up = bounds.hardly_used_by(self.messages(), self.bytes);
             self.bytes += bytes;
-            self.queue.push_part(part);
+            self.queue.push_part(if keeps_up { part } else { part.without_packets() });
             return (0, if is_owed { self.lag(bounds) } else { None });
         }
         let (mut full, mut waited_for) = (0, None);

@@ -115,13 +115,12 @@ impl Queue {
     }
 
     /// Takes out all that is in memory.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Delivery> + use<> {
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Mail> + use<> {
         let rest = self.rest.as_mut().map(|rest| {
             rest.more = 0;
             std::mem::take(&mut rest.mail)
         });
-        let rest = rest.unwrap_or_default().into_iter().flat_map(Mail::into_deliveries);
-        self.first.take().into_iter().chain(rest)
+        self.first.take().map(Mail::One).into_iter().chain(rest.unwrap_or_default())
     }
 
     pub(super) fn front(&self) -> Option<Next<'_>> {
@@ -182,7 +181,8 @@ mod tests {
 
     fn part(payloads: std::ops::Range<u8>) -> Part {
         let messages: Vec<_> = payloads.map(message).collect();
-        Part::all(&Batch::of(&messages, 1), QoS::AtMostOnce, SubscriptionIdentifiers::None)
+        let receiver = (QoS::AtMostOnce, &SubscriptionIdentifiers::None);
+        Batch::parts(&messages, std::iter::once(receiver)).next().unwrap()
     }
 
     fn delivery(payload: u8) -> Delivery {
@@ -231,7 +231,9 @@ mod tests {
                 let front = queue.front().map(|next| next.message.payload[0]);
                 prop_assert_eq!(front, model.front().copied());
             }
-            prop_assert_eq!(queue.take().map(|d| payload(&d)).collect::<VecDeque<_>>(), model);
+            let taken = queue.take().flat_map(Mail::into_deliveries);
+            prop_assert_eq!(taken.map(|d| payload(&d)).collect::<VecDeque<_>>(), model);
+            prop_assert_eq!(queue.len(), 0);
         }
     }
 }

@@ -463,15 +463,18 @@ mod tests {
             assert_eq!(together.bytes(), alone.bytes());
         };
         for receivers in [1, 2] {
-            let batch = Batch::of(&messages, receivers);
             for identifier in [None, NonZeroU32::new(200)] {
-                let all = Part::all(&batch, QoS::AtMostOnce, identifier.into());
+                let identifiers = identifier.into();
+                let alike = std::iter::repeat_n((QoS::AtMostOnce, &identifiers), receivers);
+                let all = Batch::parts(&messages, alike).next().unwrap();
                 let mut rest = all.clone();
                 let first = rest.take(1);
                 for part in [&all, &first, &rest] {
                     for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
                         for (aliases, maximum) in [(0, u32::MAX), (2, u32::MAX), (0, 16), (2, 16)] {
                             check(part, version, aliases, maximum);
+                            let made = part.packets(version, usize::MAX, |_| panic!("not shared"));
+                            assert_eq!(made.is_some(), receivers == 2 && identifier.is_none());
                         }
                     }
                 }

@@ -161,8 +161,9 @@ impl Scene {
             subscriptions_per_session: 4,
             receive_maximum: 4,
             topic_aliases: 2,
-            queued_messages: 12,
-            queued_bytes: 4096,
+            // What comes together is at most an eighth of that.
+            queued_messages: 24,
+            queued_bytes: 8192,
             drop_oldest: header & 1 == 1,
             stored_messages: 30,
             stored_bytes: 16 * 1024,
