@@ -12,6 +12,7 @@ mod factory;
 mod frames;
 mod lab;
 mod mqtt;
+mod orders;
 mod peers;
 mod plots;
 mod process;

@@ -1,6 +1,8 @@
 //! Devices whose connections are this process: each with a session and a subscription of its own.
 use anyhow::Context;
-use jitp_broker::backend::{Backend, BackendOptions, OpenRequest, ProtocolVersion, SubscribeOptions};
+use jitp_broker::backend::{
+    Backend, BackendOptions, OpenRequest, ProtocolVersion, SessionEnd, SubscribeOptions,
+};
 use jitp_broker::message::QoS;
 use jitp_broker::session::SessionHandle;
 use jitp_broker::topic::{Filter, TopicLimits};
@@ -50,7 +52,7 @@ impl Fleet {
 
     /// Opens the session of a device, or resumes it.
     pub async fn open(&self, device: u32) -> anyhow::Result<SessionHandle> {
-        self.open_as(&format!("device-{device:07}"), self.durable).await
+        self.open_as(&client_id(device), self.durable).await
     }
 
     /// Opens a session that nothing is stored of.
@@ -76,6 +78,18 @@ impl Fleet {
         subscribe(session, &topic(device), self.qos()).await
     }
 
+    /// Breaks connections, and forgets the sessions.
+    pub async fn forget(&self, devices: Vec<(u32, SessionHandle)>) {
+        let names: Vec<String> = devices.iter().map(|(device, _)| client_id(*device)).collect();
+        drop(devices);
+        self.backend.settled().await;
+        let end = SessionEnd::Administrative { prevent_will: true, clean_session: true };
+        for name in names {
+            self.backend.disconnect(&name, end);
+        }
+        self.backend.settled().await;
+    }
+
     /// Opens and subscribes many devices.
     pub async fn arrive(&self, devices: Vec<u32>) -> anyhow::Result<Vec<(u32, SessionHandle)>> {
         let fleet = self.clone();
@@ -89,6 +103,11 @@ impl Fleet {
         })
         .await
     }
+}
+
+/// Of a device.
+fn client_id(device: u32) -> String {
+    format!("device-{device:07}")
 }
 
 /// Subscribes, and waits until that is stored.

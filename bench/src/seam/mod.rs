@@ -4,5 +4,5 @@ mod cost;
 mod fleet;
 mod leave;
 
-pub use cost::{Costs, run as cost};
+pub use cost::{Arrived, Away, LEAVE, PASS, Steps, run as cost};
 pub use leave::run as leave;

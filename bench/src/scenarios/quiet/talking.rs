@@ -5,6 +5,7 @@ use crate::client::{Stream, Target};
 use crate::factory::{Device, Factory, Files};
 use crate::frames::Frames;
 use crate::mqtt;
+use crate::orders::orders;
 use crate::statistics::percentile;
 use anyhow::{Context, ensure};
 use rustix::process::setpriority_process;
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::MissedTickBehavior;
 
 /// From one message to the next.
@@ -39,16 +40,6 @@ pub async fn talk(arguments: Quiet) -> anyhow::Result<()> {
         })
     })
     .await?
-}
-
-/// The lines of our input, until it ends.
-fn orders() -> UnboundedReceiver<String> {
-    let (sender, orders) = unbounded_channel();
-    std::thread::spawn(move || {
-        let lines = std::io::stdin().lines().map_while(Result::ok);
-        lines.map(|line| sender.send(line)).take_while(Result::is_ok).for_each(drop);
-    });
-    orders
 }
 
 fn say(line: &str) -> anyhow::Result<()> {

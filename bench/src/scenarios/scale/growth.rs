@@ -12,8 +12,15 @@ pub struct Growth {
     scenario: &'static str,
     kind: &'static str,
     sizes: Vec<u32>,
-    /// Step, and a case for each size.
-    rows: Vec<(String, Vec<Case>)>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    step: String,
+    unit: &'static str,
+    at_most: Option<f64>,
+    /// One for each size.
+    cases: Vec<Case>,
 }
 
 impl Growth {
@@ -23,16 +30,26 @@ impl Growth {
 
     /// Adds a round to a step at a size.
     pub fn add(&mut self, size: u32, step: &str, unit: &'static str, round: Round) {
-        if !self.rows.iter().any(|(known, _)| known == step) {
+        self.put(size, step, unit, Some(FLAT), round);
+    }
+
+    /// The same for a step of which nothing is asked.
+    pub fn mention(&mut self, size: u32, step: &str, unit: &'static str, round: Round) {
+        self.put(size, step, unit, None, round);
+    }
+
+    fn put(&mut self, size: u32, step: &str, unit: &'static str, at_most: Option<f64>, round: Round) {
+        if !self.rows.iter().any(|row| row.step == step) {
             let case = |size: &u32| {
                 Case::new(self.scenario, format!("{} {}: {step}", whole(*size), self.kind), unit)
             };
-            self.rows.push((step.to_owned(), self.sizes.iter().map(case).collect()));
+            let cases = self.sizes.iter().map(case).collect();
+            self.rows.push(Row { step: step.to_owned(), unit, at_most, cases });
         }
-        let row = self.rows.iter_mut().find(|(known, _)| known == step);
+        let row = self.rows.iter_mut().find(|row| row.step == step);
         let place = self.sizes.iter().position(|known| *known == size);
-        if let Some((_, cases)) = row
-            && let Some(case) = place.and_then(|place| cases.get_mut(place))
+        if let Some(row) = row
+            && let Some(case) = place.and_then(|place| row.cases.get_mut(place))
         {
             case.rounds.push(round);
         }
@@ -40,27 +57,38 @@ impl Growth {
 
     /// Compares, prints the table, and hands over the cases.
     pub fn report(mut self, report: &mut Report) -> anyhow::Result<()> {
-        for (_, cases) in &mut self.rows {
-            if let [first, .., last] = cases.as_mut_slice() {
-                last.compare_with_itself(Kind::Jitp, first, Some(FLAT));
-            }
-        }
         let sizes = self.sizes.iter().map(|size| whole(*size));
         let headings = [self.kind.to_owned(), "unit".to_owned()].into_iter().chain(sizes);
-        let mut table = table_of(headings.chain(["last / first".to_owned()]));
-        for (step, cases) in &self.rows {
-            let unit = cases.first().map_or("", |case| case.unit);
-            let values =
-                cases.iter().map(|case| median(&case.values(Kind::Jitp)).map_or(String::new(), grouped));
-            let ratio =
-                cases.last().and_then(|case| case.comparisons.first()).and_then(|c: &Comparison| c.ratio);
-            let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
-            table.add_row([step.clone(), unit.to_owned()].into_iter().chain(values).chain([ratio]));
+        let mut table = table_of(headings.chain(["last / first".to_owned(), "rounds".to_owned()]));
+        for row in &mut self.rows {
+            table.add_row(row.compared());
         }
         writeln!(std::io::stdout().lock(), "\n{}: {}\n{table}", self.scenario, self.kind)?;
-        report.cases.extend(self.rows.into_iter().flat_map(|(_, cases)| cases));
+        report.cases.extend(self.rows.into_iter().flat_map(|row| row.cases));
         Ok(())
     }
+}
+
+impl Row {
+    /// Compares the last with the first; gives what the table says.
+    fn compared(&mut self) -> Vec<String> {
+        if let [first, .., last] = self.cases.as_mut_slice() {
+            last.compare_with_itself(Kind::Jitp, first, self.at_most);
+        }
+        let shown = |case: &Case| median(&case.values(Kind::Jitp)).map_or(String::new(), small);
+        let mut cells = vec![self.step.clone(), self.unit.to_owned()];
+        cells.extend(self.cases.iter().map(shown));
+        let found: Option<&Comparison> = self.cases.last().and_then(|case| case.comparisons.first());
+        let (ratio, range) = found.map_or((None, None), |found| (found.ratio, found.range));
+        cells.push(ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")));
+        cells.push(range.map_or(String::new(), |(low, high)| format!("{low:.2} to {high:.2}")));
+        cells
+    }
+}
+
+/// With two decimals below 100.
+fn small(value: f64) -> String {
+    if value < 100.0 { format!("{value:.2}") } else { grouped(value) }
 }
 
 /// A number of things.

@@ -1,6 +1,7 @@
 //! From a thousand sessions to as many as a machine may have to carry: what each costs, and what happens when all of them go
 //! and come at once.
 mod comeback;
+mod fleet;
 mod growth;
 mod sessions;
 mod start;
