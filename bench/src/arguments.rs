@@ -49,6 +49,9 @@ pub struct Measure {
     /// Sessions that one message goes to in `fairness`; more than 9000 need more open files than usual (`ulimit -n`)
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(10..=25_000))]
     pub sessions: u32,
+    /// In `fairness` and `storm`: servers and load generator share all processors, instead of having half of them each
+    #[arg(long)]
+    pub shared_processors: bool,
     /// Sizes of the fleets without sockets in `scale`
     #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,200000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub fleets: Vec<u32>,

@@ -134,6 +134,13 @@ impl Case {
         self.comparisons.extend(comparison.map(|comparison| Comparison { at_most, ..comparison }));
     }
 
+    /// Says something that may have been said.
+    pub fn note_once(&mut self, note: &str) {
+        if !self.notes.iter().any(|said| said == note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+
     /// This peer is known to have no number here.
     pub fn lacks(&self, peer: Kind) -> bool {
         self.absences.iter().any(|absence| absence.peer == peer)

@@ -1,11 +1,12 @@
 //! A fleet that comes back at once, as after a restart: how fast it is in, and what that does to who is connected already,
-//! against what a storm on another broker of the same kind does to them, with which they share only the machine.
+//! against what they have alone, and beside a storm on another broker of the same kind, with which they share only the machine.
 use super::connecting::introduce;
 use super::quiet::Pair;
 use crate::client::{Connected, Target};
 use crate::factory::Device;
 use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
+use crate::places::Places;
 use crate::report::{Case, Report, Round, progress};
 use crate::statistics::percentile;
 use crate::usage::Meter;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// What the project asks of itself: messages between others take at most so many times what they take beside a storm on
-/// another broker.
+/// What the project asks of itself: messages between others take at most so many times what they take without a storm.
 const TARGET: f64 = 2.0;
 
 /// What is measured.
@@ -35,8 +35,11 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         other: case("a quiet pair beside a storm of another broker"),
         alone: case("a quiet pair alone"),
     };
+    let places = Places::new(lab.options.shared_processors);
     for kind in lab.options.peers.iter().copied().filter(|kind| *kind != Kind::Ceiling) {
+        places.start_servers()?;
         let (peer, other) = (Peer::start(lab, kind).await?, Peer::start(lab, kind).await?);
+        places.begin()?;
         for peer in [&peer, &other] {
             progress(&format!("storm: introducing {} devices to {kind}", fleet.len()));
             introduce(peer, &fleet).await?;
@@ -47,13 +50,16 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
             cases.round(lab, round, &peer, &other, &mut pair, &fleet).await?;
         }
     }
+    for case in [&mut cases.connects, &mut cases.same, &mut cases.other] {
+        places.caveat(case);
+    }
     let Cases { mut connects, mut same, other, alone } = cases;
     connects.compare(Kind::Mosquitto, None);
     connects.compare(Kind::Rumqttd, None);
     for kind in &lab.options.peers {
         let target = (*kind == Kind::Jitp).then_some(TARGET);
+        same.compare_with_itself(*kind, &alone, target);
         same.compare_with_itself(*kind, &other, target);
-        same.compare_with_itself(*kind, &alone, None);
     }
     same.compare_latency_with_peers();
     report.add(connects)?;

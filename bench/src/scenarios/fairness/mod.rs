@@ -1,17 +1,18 @@
-//! What loud neighbours do to a quiet pair: its latency with each of them, against its latency while the same neighbour is as
-//! loud on another broker of the same kind beside it. Both share the machine; what is more is the broker's doing.
+//! What loud neighbours do to a quiet pair: its latency with each of them, against its latency alone, and against that while the same
+//! neighbour is as loud on another broker of the same kind beside it, with which they share only the machine.
 mod neighbours;
 
 use super::connecting::introduce;
 use super::quiet::Pair;
 use crate::lab::Lab;
 use crate::peers::{Kind, Peer};
+use crate::places::Places;
 use crate::report::{Case, Report, Round, progress};
 use crate::usage::Meter;
 use neighbours::{Neighbour, Neighbours};
 use std::sync::Arc;
 
-/// What the project asks of itself: the slowest messages take at most so many times what they take beside another broker.
+/// What the project asks of itself: the slowest messages take at most so many times what they take alone.
 const TARGET: f64 = 2.0;
 
 /// A kind of noise, and what is measured of it.
@@ -26,9 +27,12 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     let loud = Arc::new(lab.factory.devices("loud", 2)?);
     let mut alone = Case::new("fairness", "alone", "p99 ms");
     let mut all = Neighbour::ALL.map(|neighbour| Beside::new(neighbour, crowd.len()));
+    let places = Places::new(lab.options.shared_processors);
     for kind in lab.options.peers.iter().copied().filter(|kind| *kind != Kind::Ceiling) {
         progress(&format!("fairness: {} sessions on {kind}, and on another {kind}", crowd.len()));
+        places.start_servers()?;
         let (peer, other) = (Peer::start(lab, kind).await?, Peer::start(lab, kind).await?);
+        places.begin()?;
         let mut neighbours = Vec::new();
         for peer in [&peer, &other] {
             introduce(peer, &loud).await?;
@@ -44,6 +48,7 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
                     let noise = neighbours.make_noise(*neighbour);
                     case.rounds.push(measure(lab, &peer, round, &mut pair).await?);
                     pair.caveat(case);
+                    places.caveat(case);
                     noise.stop().await?;
                 }
             }
@@ -52,8 +57,8 @@ pub async fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     for Beside { mut same, other, .. } in all {
         for kind in &lab.options.peers {
             let target = (*kind == Kind::Jitp).then_some(TARGET);
+            same.compare_with_itself(*kind, &alone, target);
             same.compare_with_itself(*kind, &other, target);
-            same.compare_with_itself(*kind, &alone, None);
         }
         same.compare_latency_with_peers();
         report.add(other)?;

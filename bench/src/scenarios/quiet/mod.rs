@@ -77,10 +77,10 @@ impl Pair {
 
     /// Says what the figures of a case are worth less for.
     pub fn caveat(&self, case: &mut Case) {
-        let caveat =
-            "the pair could not be given priority (that takes root): its own wait for a processor counts";
-        if !self.first && !case.notes.iter().any(|note| note == caveat) {
-            case.notes.push(caveat.to_owned());
+        if !self.first {
+            case.note_once(
+                "the pair could not be put before others (that takes root and chrt): its own wait for a processor counts",
+            );
         }
     }
 

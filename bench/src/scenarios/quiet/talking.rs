@@ -6,9 +6,9 @@ use crate::factory::{Device, Factory, Files};
 use crate::frames::Frames;
 use crate::mqtt;
 use crate::orders::orders;
+use crate::priority::go_first;
 use crate::statistics::percentile;
 use anyhow::{Context, ensure};
-use rustix::process::setpriority_process;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,14 +20,12 @@ use tokio::time::MissedTickBehavior;
 const PACE: Duration = Duration::from_millis(2);
 /// What has not come so long after the last message was sent is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Before every other process that was not given priority itself.
-const FIRST: i32 = -20;
 
 /// Connects two devices, says so, and lets them talk when told to, until its input ends.
 pub async fn talk(arguments: Quiet) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || {
         // Of this thread, which does all the work.
-        let ready = if setpriority_process(None, FIRST).is_ok() { BEFORE_OTHERS } else { AMONG_OTHERS };
+        let ready = if go_first() { BEFORE_OTHERS } else { AMONG_OTHERS };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut pair = Pair::connect(&arguments).await?;

@@ -6,7 +6,6 @@
 mod line;
 mod pacer;
 mod pacing;
-mod priority;
 mod turns;
 mod wire;
 

@@ -1,8 +1,8 @@
 //! The generator at work, on a thread of its own, while the runtime waits for it.
 use super::line::Line;
 use super::pacer::{Found, Pacer};
-use super::priority::go_first;
 use super::turns::Turns;
+use crate::priority::go_first;
 use crate::scenarios::traffic::members::Member;
 use crate::scenarios::traffic::receiving::Watch;
 use anyhow::{Context, bail};
