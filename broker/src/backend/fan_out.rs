@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Sessions that a message goes to at once: some tenths of a millisecond.
+/// Sessions that a message goes to at once, if it is for no more, or to be stored for them: some tenths of a millisecond.
 pub(super) const AT_ONCE: usize = 256;
+/// … if it is for more, and not to be stored: whoever waits meanwhile waits for less.
+pub(super) const UNSTORED_AT_ONCE: usize = 64;
 
 /// Matches of all messages together that are under way, unless it is a single one. A message for which there is no room goes to all
 /// at once: however many publish to very many, what waits for its turn takes some tens of megabytes at most.
@@ -58,8 +60,7 @@ impl FanOut {
         }
         let takes = u32::try_from(matches.len().min(UNDER_WAY)).ok()?;
         let room = Arc::clone(room).try_acquire_many_owned(takes).ok()?;
-        let is_stored =
-            |found: &Match<Arc<Session>>| message.qos > QoS::AtMostOnce && found.subscriber.is_durable();
+        let is_stored = |found: &Match<Arc<Session>>| found.is_stored(message);
         // Together: what is stored once for several is known to be by the first of them.
         let mut rest: Vec<_> =
             matches.extract_if(.., |found| found.shared.is_none() && !whole && is_stored(found)).collect();
@@ -81,7 +82,8 @@ impl FanOut {
     /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
     pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
         let mut recording = local.recording();
-        for _ in 0..AT_ONCE {
+        let is_stored = self.rest.peek().is_some_and(|next| next.is_stored(&self.message));
+        for _ in 0..if is_stored { AT_ONCE } else { UNSTORED_AT_ONCE } {
             let Some(first) = self.rest.next() else { break };
             let (session, delivery) = one_delivery(first, &mut self.rest, &self.message);
             // A session that has ended since gets nothing.
@@ -116,6 +118,11 @@ pub(super) fn one_delivery(
 }
 
 impl Match<Arc<Session>> {
+    /// May a message have to be stored for it?
+    fn is_stored(&self, message: &Message) -> bool {
+        message.qos > QoS::AtMostOnce && self.subscriber.is_durable()
+    }
+
     /// Both are no subscriptions of groups, and of one session.
     pub(super) fn is_of_the_same_session(&self, other: &Self) -> bool {
         self.shared.is_none() && other.shared.is_none() && self.subscriber.key() == other.subscriber.key()
@@ -126,7 +133,7 @@ impl Match<Arc<Session>> {
 mod tests {
     use super::super::tests::{clean, filter, mail, message, open, options, payloads, qos, subscribe};
     use super::super::{Backend, BackendOptions, Close, OpenRequest, Will};
-    use super::{AT_ONCE, UNDER_WAY};
+    use super::{AT_ONCE, UNDER_WAY, UNSTORED_AT_ONCE};
     use crate::message::{Message, QoS};
     use crate::session::SessionHandle;
     use std::ops::ControlFlow;
@@ -159,7 +166,7 @@ mod tests {
         loop {
             let step = publisher.deliver_more();
             let new = crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
-            assert!((1..=AT_ONCE).contains(&new), "{new}");
+            assert!((1..=UNSTORED_AT_ONCE).contains(&new), "{new}");
             have_it += new;
             if step.is_break() {
                 break;
@@ -246,9 +253,9 @@ mod tests {
         other.publish(message("quiet", "now", QoS::AtMostOnce)).unwrap();
         assert_eq!(payloads(&mail(&mut quiet)), ["now"]);
         let mut new = || crowd.iter_mut().map(|session| mail(session).len()).sum::<usize>();
-        assert_eq!(new(), AT_ONCE);
+        assert_eq!(new(), UNSTORED_AT_ONCE);
         while publisher.deliver_more().is_continue() {}
-        assert_eq!(new(), AT_ONCE);
+        assert_eq!(new(), 2 * AT_ONCE - UNSTORED_AT_ONCE);
     }
 
     #[tokio::test]
@@ -291,7 +298,7 @@ mod tests {
             tokio::task::yield_now().await;
             have_it = new();
         }
-        assert_eq!(have_it, AT_ONCE);
+        assert_eq!(have_it, UNSTORED_AT_ONCE);
         asking.abort();
         while have_it < 2 * AT_ONCE {
             tokio::task::yield_now().await;
