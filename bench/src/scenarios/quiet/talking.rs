@@ -97,7 +97,12 @@ impl Pair {
             loop {
                 let is_done = done.load(Ordering::Relaxed);
                 let all = is_done && micros.len() as u64 == sent.load(Ordering::Relaxed);
-                let patience = if all { Duration::ZERO } else { PATIENCE };
+                let patience = match is_done {
+                    true if all => Duration::ZERO,
+                    true => PATIENCE,
+                    // All may have come when it ends.
+                    false => 10 * PACE,
+                };
                 let Ok(read) = tokio::time::timeout(patience, receiver.read(&mut buffer)).await else {
                     if is_done {
                         return anyhow::Ok(micros);
