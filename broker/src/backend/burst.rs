@@ -1,11 +1,11 @@
 //! Messages of one client to one topic that came together: who gets them is looked up once, and the mailbox of each receiver
 //! is locked once for all of them.
-use super::fan_out::{AT_ONCE, one_delivery};
+use super::fan_out::one_delivery;
 use super::local::Local;
 use super::waking::Wakers;
 use crate::batch::Batch;
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
-use crate::router::Match;
+use crate::router::{Match, Matches};
 use crate::session::{Bounds, Lag, Session};
 use std::sync::Arc;
 
@@ -36,15 +36,15 @@ impl Burst {
     /// need something stored, or are chosen anew for every message.
     pub(super) fn begin(
         message: &Arc<Message>,
-        matches: &mut Vec<Match<Arc<Session>>>,
+        matches: &mut Matches<Arc<Session>>,
         changes: u64,
     ) -> Option<Self> {
         let is_plain = |found: &Match<Arc<Session>>| found.shared.is_none() && !found.subscriber.is_durable();
-        if matches.is_empty() || matches.len() > AT_ONCE || !matches.iter().all(is_plain) {
+        if matches.are_many() || matches.few.is_empty() || !matches.few.iter().all(is_plain) {
             return None;
         }
-        let mut receivers = Vec::with_capacity(matches.len());
-        let mut found = matches.drain(..).peekable();
+        let mut receivers = Vec::with_capacity(matches.few.len());
+        let mut found = matches.few.drain(..).peekable();
         while let Some(first) = found.next() {
             let (session, delivery) = one_delivery(first, &mut found, message);
             let Delivery { qos, subscription_identifiers: identifiers, .. } = delivery;

@@ -8,19 +8,18 @@
 use super::Local;
 use super::waking::Wakers;
 use crate::message::{Delivery, Message, QoS, SubscriptionIdentifiers};
-use crate::router::{Keyed, Match};
+use crate::router::{Keyed, MANY, Match, Matches, Walk};
 use crate::session::durable::Ticket;
 use crate::session::{Lag, Session};
 use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::vec::IntoIter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sessions that a message goes to at once, if it is for no more, or to be stored for them: some tenths of a millisecond.
-pub(super) const AT_ONCE: usize = 256;
-/// … if it is for more, and not to be stored: whoever waits meanwhile waits for less.
-pub(super) const UNSTORED_AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = MANY;
+/// … if it is for more, and not to be stored. They are woken at once, too, and whoever wants something else waits behind them.
+pub(super) const UNSTORED_AT_ONCE: usize = 16;
 
 /// Matches of all messages together that are under way, unless it is a single one. A message for which there is no room goes to all
 /// at once: however many publish to very many, what waits for its turn takes some tens of megabytes at most.
@@ -29,8 +28,9 @@ pub(super) const UNDER_WAY: usize = 1 << 20;
 /// Who is still to get a message.
 pub(crate) struct FanOut {
     message: Arc<Message>,
-    rest: Peekable<IntoIter<Match<Arc<Session>>>>,
-    /// How many those were at first.
+    rest: Peekable<Walk<Arc<Session>>>,
+    /// How many those were at first, at most, and how many sessions have had their turn.
+    matched: usize,
     sessions: usize,
     so_far: HandedOut,
     /// Given back at the end.
@@ -44,6 +44,8 @@ pub(crate) struct HandedOut {
     pub(crate) ticket: Ticket,
     /// Of one whom the publisher should wait for.
     pub(crate) lag: Option<Arc<Lag>>,
+    /// Matches that were of one session with others, or of its publisher, which wants none of its own.
+    pub(crate) too_many: usize,
 }
 
 impl FanOut {
@@ -51,41 +53,47 @@ impl FanOut {
     /// `room`: for all that are under way. `None`: all get it at once.
     pub(super) fn of_many(
         message: &Arc<Message>,
-        matches: &mut Vec<Match<Arc<Session>>>,
+        matches: &mut Matches<Arc<Session>>,
         whole: bool,
         room: &Arc<Semaphore>,
     ) -> Option<Self> {
-        if matches.len() <= AT_ONCE {
+        if !matches.are_many() {
             return None;
         }
-        let takes = u32::try_from(matches.len().min(UNDER_WAY)).ok()?;
-        let room = Arc::clone(room).try_acquire_many_owned(takes).ok()?;
-        let is_stored = |found: &Match<Arc<Session>>| found.is_stored(message);
-        // Together: what is stored once for several is known to be by the first of them.
-        let mut rest: Vec<_> =
-            matches.extract_if(.., |found| found.shared.is_none() && !whole && is_stored(found)).collect();
-        rest.extend(matches.extract_if(.., |found| found.shared.is_none() && !is_stored(found)));
-        if rest.is_empty() {
-            return None;
+        let takes = matches.len().min(UNDER_WAY);
+        let room =
+            u32::try_from(takes).ok().and_then(|takes| Arc::clone(room).try_acquire_many_owned(takes).ok());
+        if whole || room.is_none() {
+            matches.gather();
         }
-        let sessions = rest.chunk_by(Match::is_of_the_same_session).count();
-        let rest = rest.into_iter().peekable();
+        let room = room?;
+        let rest = if whole {
+            let can_wait = |found: &mut Match<_>| found.shared.is_none() && !found.is_stored(message);
+            Walk::of(matches.few.extract_if(.., can_wait).collect())
+        } else {
+            matches.take_single()
+        };
+        let matched = rest.len();
         let (message, so_far) = (Arc::clone(message), HandedOut::default());
-        Some(Self { message, rest, sessions, so_far, _room: room })
+        Some(Self { message, rest: rest.peekable(), matched, sessions: 0, so_far, _room: room })
     }
 
-    /// For how many it is, in all.
-    pub(super) fn sessions(&self) -> usize {
-        self.sessions
+    /// For how many it is, in all, at most: see [`HandedOut::too_many`].
+    pub(super) fn matched(&self) -> usize {
+        self.matched
     }
 
     /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
     pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
         let mut recording = local.recording();
-        let is_stored = self.rest.peek().is_some_and(|next| next.is_stored(&self.message));
-        for _ in 0..if is_stored { AT_ONCE } else { UNSTORED_AT_ONCE } {
-            let Some(first) = self.rest.next() else { break };
+        let mut left = AT_ONCE;
+        while left > 0
+            && let Some(first) = self.rest.next()
+        {
+            let share = if first.is_stored(&self.message) { 1 } else { AT_ONCE / UNSTORED_AT_ONCE };
+            left = left.saturating_sub(share);
             let (session, delivery) = one_delivery(first, &mut self.rest, &self.message);
+            self.sessions += 1;
             // A session that has ended since gets nothing.
             if let Ok(Some(lag)) = local.push(&session, delivery, &mut recording, wakers) {
                 self.so_far.lag = Some(lag);
@@ -94,7 +102,10 @@ impl FanOut {
         self.so_far.ticket = recording.urgent().max(self.so_far.ticket);
         match self.rest.peek() {
             Some(_) => ControlFlow::Continue(()),
-            None => ControlFlow::Break(std::mem::take(&mut self.so_far)),
+            None => {
+                self.so_far.too_many = self.matched.saturating_sub(self.sessions);
+                ControlFlow::Break(std::mem::take(&mut self.so_far))
+            }
         }
     }
 }
@@ -161,7 +172,7 @@ mod tests {
         let mut crowd = crowd(&backend).await;
         let mut publisher = open(&backend, clean("publisher")).await;
         let published = publisher.publish_unannounced(numbered("to/all", 0), None, false).unwrap();
-        assert_eq!(published.matched, crowd.len());
+        assert_eq!(published.matched, 2 * crowd.len(), "those that overlap are found on the way");
         let mut have_it = 0;
         loop {
             let step = publisher.deliver_more();

@@ -234,20 +234,22 @@ impl Local {
         more: bool,
     ) -> Result<(Published, Option<Box<UnderWay>>), PublishError> {
         let changes = self.router.changes();
-        let mut matches = Matches::within(MEMORY.take());
-        self.router.collect(&message.topic, message.publisher.map(|id| id.0.get()), &mut matches);
-        let must_be_stored = |found: &Match<Arc<Session>>| found.subscriber.is_durable();
-        if cannot_be_stored && matches.all.iter().any(must_be_stored) {
-            return Err(PublishError::NotStored);
+        let mut matches = Matches::within(MEMORY.take(), message.publisher.map(|id| id.0.get()));
+        self.router.collect(&message.topic, &mut matches);
+        if cannot_be_stored {
+            matches.gather();
+            if matches.few.iter().any(|found| found.subscriber.is_durable()) {
+                return Err(PublishError::NotStored);
+            }
         }
-        if more && let Some(burst) = Burst::begin(message, &mut matches.all, changes) {
-            MEMORY.set(matches.all);
+        if more && let Some(burst) = Burst::begin(message, &mut matches, changes) {
+            MEMORY.set(matches.few);
             let published = Published { matched: burst.receivers(), ticket: 0, lag: None };
             return Ok((published, Some(Box::new(UnderWay::Burst(burst)))));
         }
-        let rest = FanOut::of_many(message, &mut matches.all, whole, &self.under_way);
-        let (mut matched, mut lag) = (rest.as_ref().map_or(0, FanOut::sessions), None);
-        let mut found = matches.all.drain(..).peekable();
+        let rest = FanOut::of_many(message, &mut matches, whole, &self.under_way);
+        let (mut matched, mut lag) = (rest.as_ref().map_or(0, FanOut::matched), None);
+        let mut found = matches.few.drain(..).peekable();
         while let Some(first) = found.next() {
             matched += 1;
             if first.shared.is_some() {
@@ -259,8 +261,8 @@ impl Local {
             lag = self.push(&session, delivery, recording, wakers).unwrap_or_default().or(lag);
         }
         drop(found);
-        if matches.all.capacity() <= KEPT_CAPACITY {
-            MEMORY.set(matches.all);
+        if matches.few.capacity() <= KEPT_CAPACITY {
+            MEMORY.set(matches.few);
         }
         let rest = rest.map(UnderWay::FanOut).map(Box::new);
         Ok((Published { matched, ticket: 0, lag }, rest))

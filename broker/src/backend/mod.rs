@@ -399,7 +399,7 @@ pub enum SubscribeError {
 #[non_exhaustive]
 pub struct Published {
     /// Sessions that it matched, each group of a shared subscription counted as one; some may have dropped it at their
-    /// bounds.
+    /// bounds. Until all of very many have it: subscriptions, as those of one session are found on the way.
     pub matched: usize,
     /// The batch that it is stored in; 0: it need not be.
     pub(crate) ticket: Ticket,
@@ -410,8 +410,9 @@ pub struct Published {
 impl Published {
     /// All of them have it.
     pub(crate) fn and(self, handed_out: HandedOut) -> Self {
-        let HandedOut { ticket, lag } = handed_out;
-        Self { ticket: ticket.max(self.ticket), lag: lag.or(self.lag), ..self }
+        let HandedOut { ticket, lag, too_many } = handed_out;
+        let matched = self.matched.saturating_sub(too_many);
+        Self { matched, ticket: ticket.max(self.ticket), lag: lag.or(self.lag) }
     }
 }
 

@@ -26,7 +26,7 @@ impl UnderWay {
             Self::Burst(burst) => (0, burst.deliver(local, wakers)),
             Self::Over(lag) => (0, Some(Arc::clone(lag))),
         };
-        ControlFlow::Break(HandedOut { ticket, lag })
+        ControlFlow::Break(HandedOut { ticket, lag, too_many: 0 })
     }
 
     /// Delivers to all that are left; adds who is to be woken.

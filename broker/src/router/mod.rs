@@ -4,16 +4,22 @@
 //! lives in a trie of levels below its stem. `fleet/dev1/commands` is all stem, `fleet/dev1/#` has the stem `fleet/dev1`,
 //! `fleet/+/state` the stem `fleet`. So a publish looks up those stems of its topic at whose depth there are wildcards at
 //! all, and itself: its cost depends on the depth of the topic and on what matches, not on how many filters there are. A
-//! filter of one device's own costs one table entry of half a cache line. The table is cut into shards by hash, each with a lock that is held
+//! filter of one device's own costs one table entry of half a cache line. Of a filter that very many subscribe to a publish takes
+//! a snapshot, to walk it later and a part at a time. The table is cut into shards by hash, each with a lock that is held
 //! for one lookup or one change; filters that start with a wildcard have a trie and a lock of their own.
 
 mod branch;
 mod dense_set;
+mod matches;
+mod single;
+mod snapshot_set;
 mod stem;
 mod subscribers;
 
 pub(crate) use dense_set::{DenseSet, Keyed};
-pub(crate) use subscribers::{Match, Matches, Standing, Subscriber, Subscription};
+pub(crate) use matches::{Match, Matches, Walk};
+pub(crate) use single::MANY;
+pub(crate) use subscribers::{Standing, Subscriber, Subscription};
 
 use crate::topic::{Filter, MAX_LEVELS};
 use branch::Branch;
@@ -122,10 +128,9 @@ impl<S: Subscriber> Router<S> {
     }
 
     /// Collects who gets a message on `topic`: every subscription that matches, and one member of every group of a
-    /// shared subscription that does. `publisher` does not get it through a subscription with No Local.
-    pub(crate) fn collect(&self, topic: &str, publisher: Option<u64>, matches: &mut Matches<S>) {
-        let mut visit =
-            Visit { publisher, hash_matches_parent: self.hash_matches_parent, matches: &mut *matches };
+    /// shared subscription that does.
+    pub(crate) fn collect(&self, topic: &str, matches: &mut Matches<S>) {
+        let mut visit = Visit { hash_matches_parent: self.hash_matches_parent, matches: &mut *matches };
         if self.has_wildcards(0) && !topic.starts_with('$') {
             self.stemless.read().visit(Some(topic), &mut visit);
         }

@@ -1,7 +1,8 @@
 //! An entry of the router's table: half a cache line, from which a topic of one device's own leads to its session.
 use super::branch::Branch;
 use super::dense_set::Keyed;
-use super::subscribers::{Match, Subscriber, Subscription, Visit};
+use super::matches::Match;
+use super::subscribers::{Subscriber, Subscription, Visit};
 use crate::topic::Filter;
 use std::sync::Arc;
 

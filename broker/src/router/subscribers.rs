@@ -1,5 +1,7 @@
 //! Who subscribes to one filter, and the choice of one member of a shared subscription.
 use super::dense_set::{DenseSet, Keyed};
+use super::matches::{Match, Matches};
+use super::single::Single;
 use crate::message::QoS;
 use crate::topic::Filter;
 use hashbrown::HashMap;
@@ -39,50 +41,15 @@ impl<S: Keyed> Keyed for Subscription<S> {
     }
 }
 
-/// One subscription that a topic matched.
-#[derive(Clone)]
-pub(crate) struct Match<S> {
-    pub(crate) subscriber: S,
-    /// The shared subscription for which the subscriber was chosen.
-    pub(crate) shared: Option<Arc<Filter>>,
-    pub(crate) identifier: Option<NonZeroU32>,
-    pub(crate) qos: QoS,
-    pub(crate) retain_as_published: bool,
-}
-
-/// All subscriptions that a topic matched. Keep it for the next topic: its memory is used again.
-pub(crate) struct Matches<S> {
-    pub(crate) all: Vec<Match<S>>,
-    /// Filters that contributed; with one only, nobody is there twice.
-    filters: usize,
-}
-
-impl<S> Matches<S> {
-    /// None yet, in this memory.
-    pub(crate) fn within(memory: Vec<Match<S>>) -> Self {
-        Self { all: memory, filters: 0 }
-    }
-}
-
-impl<S: Subscriber> Matches<S> {
-    /// Those of shared subscriptions come last, as each is a delivery of its own.
-    pub(super) fn put_the_same_subscriber_together(&mut self) {
-        if self.filters > 1 {
-            self.all.sort_unstable_by_key(|found| (found.shared.is_some(), found.subscriber.key()));
-        }
-    }
-}
-
 /// One topic's way through the trie.
 pub(super) struct Visit<'m, S> {
-    pub(super) publisher: Option<u64>,
     pub(super) hash_matches_parent: bool,
     pub(super) matches: &'m mut Matches<S>,
 }
 
 /// Who subscribes to one filter, alone or in groups.
 pub(super) struct Subscribers<S> {
-    single: DenseSet<Subscription<S>>,
+    single: Single<S>,
     groups: Option<Box<HashMap<Box<str>, Group<S>>>>,
 }
 
@@ -96,41 +63,31 @@ struct Group<S> {
 
 impl<S> Default for Subscribers<S> {
     fn default() -> Self {
-        Self { single: DenseSet::default(), groups: None }
+        Self { single: Single::default(), groups: None }
     }
 }
 
 impl<S: Subscriber> Visit<'_, S> {
     /// The only subscription of its filter.
     pub(super) fn collect(&mut self, subscription: &Subscription<S>) {
-        if self.wants(subscription) {
-            self.matches.all.push(subscription.matched(None));
-            self.matches.filters += 1;
-        }
-    }
-
-    fn wants(&self, subscription: &Subscription<S>) -> bool {
-        !(subscription.no_local && self.publisher == Some(subscription.key()))
+        self.matches.add([subscription], None);
     }
 }
 
 impl<S: Subscriber> Subscribers<S> {
     pub(super) fn of_one(subscription: Subscription<S>) -> Self {
-        let mut single = DenseSet::default();
+        let mut single = Single::default();
         single.insert(subscription);
         Self { single, groups: None }
     }
 
     /// The subscription, if there is one alone and it is not a shared one.
     pub(super) fn only_one(&self) -> Option<&Subscription<S>> {
-        match self.single.as_slice() {
-            [only] if self.groups.is_none() => Some(only),
-            _ => None,
-        }
+        self.single.only_one().filter(|_| self.groups.is_none())
     }
 
     pub(super) fn add(&mut self, filter: &Filter, subscription: Subscription<S>) -> bool {
-        let Some(name) = filter.group() else { return self.single.insert(subscription).is_some() };
+        let Some(name) = filter.group() else { return self.single.insert(subscription) };
         let group = self.groups.get_or_insert_default().entry_ref(name).or_insert_with(|| Group {
             filter: Arc::new(filter.clone()),
             members: DenseSet::default(),
@@ -140,7 +97,7 @@ impl<S: Subscriber> Subscribers<S> {
     }
 
     pub(super) fn remove(&mut self, filter: &Filter, key: u64) -> bool {
-        let Some(name) = filter.group() else { return self.single.remove(key).is_some() };
+        let Some(name) = filter.group() else { return self.single.remove(key) };
         let Some(groups) = &mut self.groups else { return false };
         let Some(group) = groups.get_mut(name) else { return false };
         let removed = group.members.remove(key).is_some();
@@ -160,17 +117,14 @@ impl<S: Subscriber> Subscribers<S> {
     }
 
     pub(super) fn collect(&self, visit: &mut Visit<'_, S>) {
-        let before = visit.matches.all.len();
-        for subscription in self.single.as_slice() {
-            if visit.wants(subscription) {
-                visit.matches.all.push(subscription.matched(None));
+        let chosen =
+            self.groups.iter().flat_map(|groups| groups.values()).filter_map(|group| group.choose(None));
+        match &self.single {
+            Single::Few(few) => visit.matches.add(few.as_slice(), chosen),
+            Single::Many(many) => {
+                visit.matches.add([], chosen);
+                visit.matches.add_many(many.snapshot());
             }
-        }
-        if let Some(groups) = &self.groups {
-            visit.matches.all.extend(groups.values().filter_map(|group| group.choose(None)));
-        }
-        if visit.matches.all.len() > before {
-            visit.matches.filters += 1;
         }
     }
 
@@ -181,7 +135,12 @@ impl<S: Subscriber> Subscribers<S> {
 }
 
 impl<S: Subscriber> Subscription<S> {
-    fn matched(&self, shared: Option<Arc<Filter>>) -> Match<S> {
+    /// Not what it published itself, with No Local.
+    pub(super) fn wants(&self, publisher: Option<u64>) -> bool {
+        !(self.no_local && publisher == Some(self.key()))
+    }
+
+    pub(super) fn matched(&self, shared: Option<Arc<Filter>>) -> Match<S> {
         Match {
             subscriber: self.subscriber.clone(),
             shared,

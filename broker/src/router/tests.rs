@@ -3,6 +3,7 @@ use crate::message::QoS;
 use crate::topic::TopicLimits;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 const LIMITS: TopicLimits = TopicLimits { bytes: 256, levels: 32 };
 
@@ -40,15 +41,15 @@ fn subscription(client: Client) -> Subscription<Client> {
 }
 
 fn matched(router: &Router<Client>, topic: &str) -> Vec<u64> {
-    let mut matches = Matches::within(Vec::new());
-    router.collect(topic, None, &mut matches);
-    matches.all.iter().map(Keyed::key).collect()
+    collected(router, topic, None).few.iter().map(Keyed::key).collect()
 }
 
-impl Keyed for Match<Client> {
-    fn key(&self) -> u64 {
-        self.subscriber.0
-    }
+/// All of them, in one piece.
+fn collected(router: &Router<Client>, topic: &str, publisher: Option<u64>) -> Matches<Client> {
+    let mut matches = Matches::within(Vec::new(), publisher);
+    router.collect(topic, &mut matches);
+    matches.gather();
+    matches
 }
 
 #[test]
@@ -89,10 +90,9 @@ fn subscribing_again_replaces_the_options() {
     assert!(!router.subscribe(&filter("a/+"), subscription(online(1))));
     let again = Subscription { qos: QoS::ExactlyOnce, ..subscription(online(1)) };
     assert!(router.subscribe(&filter("a/+"), again));
-    let mut matches = Matches::within(Vec::new());
-    router.collect("a/b", None, &mut matches);
-    assert_eq!(matches.all.len(), 1);
-    assert_eq!(matches.all[0].qos, QoS::ExactlyOnce);
+    let matches = collected(&router, "a/b", None);
+    assert_eq!(matches.few.len(), 1);
+    assert_eq!(matches.few[0].qos, QoS::ExactlyOnce);
     assert_eq!(router.len(), 1);
 }
 
@@ -113,9 +113,8 @@ fn no_local_leaves_the_publisher_out() {
     let router = Router::new(true);
     router.subscribe(&filter("a"), Subscription { no_local: true, ..subscription(online(1)) });
     router.subscribe(&filter("a"), Subscription { no_local: true, ..subscription(online(2)) });
-    let mut matches = Matches::within(Vec::new());
-    router.collect("a", Some(1), &mut matches);
-    assert_eq!(matches.all.iter().map(Keyed::key).collect::<Vec<_>>(), [2]);
+    let matches = collected(&router, "a", Some(1));
+    assert_eq!(matches.few.iter().map(Keyed::key).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -167,6 +166,57 @@ fn a_topic_of_a_hundred_thousand_subscribers_lets_them_come_and_go() {
         assert!(router.unsubscribe(&broadcast, &online(id)));
     }
     assert_eq!(router.occupied(), (0, 0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// From an id on so many, each so far apart; whether with No Local.
+    #[test]
+    fn very_many_are_walked_one_by_one_each_subscriber_at_once_whoever_comes_and_goes_meanwhile(
+        crowds in proptest::collection::vec((0..700u64, 0..700u64, 1..4u64, any::<bool>()), 4),
+        publisher in proptest::option::of(0..700u64),
+        before in 0..900usize,
+    ) {
+        let router = Router::new(true);
+        let filters = ["t", "+", "#", "t/#"].map(filter);
+        let crowd = |of: &(u64, u64, u64, bool)| {
+            let (first, many, apart, _) = *of;
+            (0..many).map(move |number| first + number * apart)
+        };
+        let mut expected = Vec::new();
+        for ((number, filter), of) in (1..).zip(&filters).zip(&crowds) {
+            for id in crowd(of) {
+                let identifier = NonZeroU32::new(number);
+                router.subscribe(filter, Subscription { identifier, no_local: of.3, ..subscription(online(id)) });
+                if !of.3 || publisher != Some(id) {
+                    expected.push((id, identifier));
+                }
+            }
+        }
+        expected.sort_unstable();
+        let mut matches = Matches::within(Vec::new(), publisher);
+        router.collect("t", &mut matches);
+        let most = matches.len();
+        if !matches.are_many() {
+            prop_assert_eq!(most, expected.len());
+            return Ok(());
+        }
+        let mut walk = matches.take_single();
+        prop_assert!(matches.few.is_empty() && walk.len() == most);
+        let mut walked: Vec<Match<Client>> = walk.by_ref().take(before).collect();
+        for (filter, of) in filters.iter().zip(&crowds) {
+            crowd(of).for_each(|id| assert!(router.unsubscribe(filter, &online(id))));
+            router.subscribe(filter, subscription(online(1_000_000)));
+        }
+        walked.extend(walk);
+        prop_assert!(walked.is_sorted_by_key(Keyed::key));
+        let mut walked: Vec<_> = walked.iter().map(|found| (found.key(), found.identifier)).collect();
+        walked.sort_unstable();
+        prop_assert!((expected.len()..=expected.len() + 4).contains(&most));
+        prop_assert_eq!(walked, expected);
+        prop_assert_eq!(collected(&router, "t", publisher).few.len(), 4);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -230,18 +280,17 @@ proptest! {
                     let mut expected: Vec<u64> = single.into_iter().map(|(_, id)| *id).collect();
                     expected.sort_unstable();
                     let groups: BTreeSet<_> = shared.iter().map(|(text, _)| text).collect();
-                    let mut found = Matches::within(Vec::new());
-                    router.collect(&topic, None, &mut found);
+                    let found = collected(&router, &topic, None);
                     let mut singles: Vec<u64> =
-                        found.all.iter().filter(|found| found.shared.is_none()).map(Keyed::key).collect();
+                        found.few.iter().filter(|found| found.shared.is_none()).map(Keyed::key).collect();
                     singles.sort_unstable();
                     prop_assert_eq!(singles, expected);
-                    let chosen: Vec<_> = found.all.iter().filter_map(|found| {
+                    let chosen: Vec<_> = found.few.iter().filter_map(|found| {
                         Some((found.shared.as_ref()?.as_str().to_owned(), found.key()))
                     }).collect();
                     prop_assert_eq!(chosen.len(), groups.len());
                     prop_assert!(chosen.iter().all(|chosen| model.contains(chosen)));
-                    prop_assert_eq!(router.has_subscriber(&topic), !found.all.is_empty());
+                    prop_assert_eq!(router.has_subscriber(&topic), !found.few.is_empty());
                 }
             }
             prop_assert_eq!(router.len(), model.len());

@@ -120,7 +120,8 @@ impl SessionHandle {
                 Err(other) => message = other,
             }
         }
-        let before = self.deliver_rest();
+        // Not of this message.
+        let before = HandedOut { too_many: 0, ..self.deliver_rest() };
         let (published, rest) = match self.local.publish_from(message, along, &mut self.wakers, more) {
             Ok(published) => published,
             Err(error) => {
