@@ -14,19 +14,31 @@ pub(crate) struct Batch {
     expires: bool,
 }
 
-/// The PUBLISH packets of a batch with QoS 0, one after the other, as they are if nothing of a receiver's own is in them.
+/// The PUBLISH packets of a batch, one after the other, as they are if nothing of a receiver's own is in them but packet ids.
 #[derive(Debug)]
 pub(crate) struct Packets {
     bytes: Box<[u8]>,
     ends: Box<[usize]>,
     largest: usize,
+    /// Bytes of a variable header in front of the packet id.
+    before_id: usize,
 }
 
-/// Those of receivers of each version of MQTT, once one of them was there.
+/// Those of a part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PacketsOf<'p> {
+    pub(crate) bytes: &'p [u8],
+    /// Where in the bytes of all packets these begin, and each of them ends.
+    begin: usize,
+    ends: &'p [usize],
+    before_id: usize,
+}
+
+/// Those of receivers of each version of MQTT with each QoS, once one of them was there.
 #[derive(Debug, Default)]
 struct AllPackets {
-    of_311: OnceLock<Packets>,
-    of_5: OnceLock<Packets>,
+    of_311: [OnceLock<Packets>; 3],
+    of_5: [OnceLock<Packets>; 3],
 }
 
 /// Those messages of a batch that one receiver has not taken yet.
@@ -62,14 +74,12 @@ impl Batch {
         let batch = Arc::new(Self { messages: messages.into(), bytes, expires });
         // Of an expiry is sent what is left, which depends on when.
         let same_for_all = messages.len() > 1 && bytes <= MOST_BYTES && !expires;
-        let is_plain = |qos, identifiers: &SubscriptionIdentifiers| {
-            qos == QoS::AtMostOnce && *identifiers == SubscriptionIdentifiers::None
-        };
-        let mut plain = receivers.clone().filter(move |(qos, identifiers)| is_plain(*qos, identifiers));
+        let is_plain = |identifiers: &SubscriptionIdentifiers| *identifiers == SubscriptionIdentifiers::None;
+        let mut plain = receivers.clone().filter(move |(_, identifiers)| is_plain(identifiers));
         let packets = (same_for_all && plain.nth(1).is_some()).then(Arc::<AllPackets>::default);
         receivers.map(move |(qos, identifiers)| Part {
             batch: Arc::clone(&batch),
-            packets: packets.clone().filter(|_| is_plain(qos, identifiers)),
+            packets: packets.clone().filter(|_| is_plain(identifiers)),
             range: 0..batch.messages.len(),
             qos,
             identifiers: identifiers.clone(),
@@ -86,6 +96,15 @@ impl Part {
     /// How many messages there are.
     pub(crate) fn len(&self) -> usize {
         self.range.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// What all messages of the batch are charged, which stay in memory as long as this.
+    pub(crate) fn batch_bytes(&self) -> u32 {
+        self.batch.bytes
     }
 
     /// How they are to be sent.
@@ -124,6 +143,11 @@ impl Part {
         Self { range: first, ..self.clone() }
     }
 
+    /// The first one is done.
+    pub(crate) fn skip_one(&mut self) {
+        self.range.start = self.range.end.min(self.range.start + 1);
+    }
+
     /// Takes the first one.
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let message = Arc::clone(self.messages().first()?);
@@ -143,12 +167,13 @@ impl Part {
         version: ProtocolVersion,
         maximum: usize,
         encode: impl FnOnce(&Self) -> Packets,
-    ) -> Option<&[u8]> {
+    ) -> Option<PacketsOf<'_>> {
         let AllPackets { of_311, of_5 } = self.packets.as_deref()?;
         let packets = match version {
             ProtocolVersion::V311 => of_311,
             ProtocolVersion::V5 => of_5,
         };
+        let packets = packets.get(usize::from(self.qos as u8))?;
         let all = || Self { range: 0..self.batch.messages.len(), ..self.clone() };
         let packets = packets.get_or_init(|| encode(&all()));
         (packets.largest <= maximum).then(|| packets.of(&self.range)).flatten()
@@ -171,16 +196,32 @@ impl Part {
 }
 
 impl Packets {
-    /// `ends`: where in `bytes` each packet ends.
-    pub(crate) fn new(bytes: Vec<u8>, ends: Vec<usize>) -> Self {
+    /// `ends`: where in `bytes` each packet ends. `before_id`: of their variable headers, so many bytes come before the packet id.
+    pub(crate) fn new(bytes: Vec<u8>, ends: Vec<usize>, before_id: usize) -> Self {
         let begins = std::iter::once(&0).chain(&ends);
         let largest = begins.zip(&ends).map(|(begin, end)| end - begin).max().unwrap_or_default();
-        Self { bytes: bytes.into(), ends: ends.into(), largest }
+        Self { bytes: bytes.into(), ends: ends.into(), largest, before_id }
     }
 
-    fn of(&self, messages: &Range<usize>) -> Option<&[u8]> {
-        let end_of = |count: usize| count.checked_sub(1).map_or(Some(0), |last| self.ends.get(last).copied());
-        self.bytes.get(end_of(messages.start)?..end_of(messages.end)?)
+    fn of(&self, messages: &Range<usize>) -> Option<PacketsOf<'_>> {
+        let begin = match messages.start.checked_sub(1) {
+            None => 0,
+            Some(last) => *self.ends.get(last)?,
+        };
+        let ends = self.ends.get(messages.clone())?;
+        let bytes = self.bytes.get(begin..ends.last().copied().unwrap_or(begin))?;
+        Some(PacketsOf { bytes, begin, ends, before_id: self.before_id })
+    }
+}
+
+impl PacketsOf<'_> {
+    /// Where in the bytes each packet's id is to be.
+    pub(crate) fn packet_ids(&self) -> impl Iterator<Item = usize> {
+        let begins = std::iter::once(&self.begin).chain(self.ends).map(|begin| begin - self.begin);
+        begins.take(self.ends.len()).map(|begin| {
+            let lengths = self.bytes.iter().skip(begin + 1);
+            begin + 2 + lengths.take_while(|digit| **digit >= 0x80).count() + self.before_id
+        })
     }
 }
 
@@ -231,7 +272,7 @@ mod tests {
             bytes.extend_from_slice(&delivery.message.payload);
             ends.push(bytes.len());
         }
-        Packets::new(bytes, ends)
+        Packets::new(bytes, ends, 0)
     }
 
     fn payloads(deliveries: impl Iterator<Item = Delivery>) -> Vec<bytes::Bytes> {
@@ -258,18 +299,30 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_made_once_for_each_version_and_are_those_of_the_part() {
-        let mut rest = part(&["one", "two", "three"], 2);
-        let again = |_: &Part| -> Packets { panic!("made twice") };
-        for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
-            assert_eq!(rest.packets(version, 5, encode), Some(&b"onetwothree"[..]));
-            assert_eq!(rest.packets(version, 5, again), Some(&b"onetwothree"[..]));
+    fn packets_are_made_once_for_each_version_and_qos_and_are_those_of_the_part() {
+        fn bytes(
+            part: &Part,
+            version: ProtocolVersion,
+            maximum: usize,
+            encode: impl FnOnce(&Part) -> Packets,
+        ) -> Option<&[u8]> {
+            part.packets(version, maximum, encode).map(|packets| packets.bytes)
         }
-        let first = rest.take(1);
-        assert_eq!(first.packets(ProtocolVersion::V5, 5, again), Some(&b"one"[..]));
-        assert_eq!(rest.packets(ProtocolVersion::V5, 5, again), Some(&b"twothree"[..]));
-        // Also if it is not among those: one comparison for all of them.
-        assert_eq!(first.packets(ProtocolVersion::V5, 4, again), None);
+        let all = messages(&["one", "two", "three"]);
+        let receivers = [QoS::AtMostOnce, QoS::ExactlyOnce].map(|qos| (qos, SubscriptionIdentifiers::None));
+        let parts = Batch::parts(&all, receivers.iter().map(|(qos, identifiers)| (*qos, identifiers)));
+        for mut rest in parts {
+            let again = |_: &Part| -> Packets { panic!("made twice") };
+            for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+                assert_eq!(bytes(&rest, version, 5, encode), Some(&b"onetwothree"[..]));
+                assert_eq!(bytes(&rest, version, 5, again), Some(&b"onetwothree"[..]));
+            }
+            let first = rest.take(1);
+            assert_eq!(bytes(&first, ProtocolVersion::V5, 5, again), Some(&b"one"[..]));
+            assert_eq!(bytes(&rest, ProtocolVersion::V5, 5, again), Some(&b"twothree"[..]));
+            // Also if it is not among those: one comparison for all of them.
+            assert_eq!(bytes(&first, ProtocolVersion::V5, 4, again), None);
+        }
     }
 
     fn has_packets(part: &Part) -> bool {
@@ -283,7 +336,7 @@ mod tests {
         assert!(!has_packets(&of(&two, 2, QoS::AtMostOnce, None).without_packets()));
         assert!(!has_packets(&of(&two, 1, QoS::AtMostOnce, None)));
         assert!(!has_packets(&of(&two[..1], 2, QoS::AtMostOnce, None)));
-        assert!(!has_packets(&of(&two, 2, QoS::AtLeastOnce, None)));
+        assert!(has_packets(&of(&two, 2, QoS::ExactlyOnce, None)));
         assert!(!has_packets(&of(&two, 2, QoS::AtMostOnce, NonZeroU32::new(7))));
         let large = Message::new("t", vec![0; MOST_BYTES as usize], QoS::AtMostOnce);
         let expires = Message::new("t", "x", QoS::AtMostOnce).expiring_after(Duration::from_secs(1));
@@ -303,7 +356,7 @@ mod tests {
                 .map(|part| has_packets(&part))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one), (q0, &none)]), [true, false, false, true]);
-        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one)]), [false; 3]);
+        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one), (q0, &none)]), [true, true, false, true]);
+        assert_eq!(shared(&[(q0, &none), (q1, &one), (q0, &one)]), [false; 3]);
     }
 }

@@ -301,12 +301,12 @@ mod tests {
         let parts = mail.iter().map(|mail| match mail {
             Mail::One(_) => None,
             Mail::Many(part) => {
-                let encode = |_: &Part| Packets::new(Vec::new(), vec![0; 4]);
+                let encode = |_: &Part| Packets::new(Vec::new(), vec![0; 4], 0);
                 Some((part.len(), part.packets(ProtocolVersion::V5, 0, encode).is_some()))
             }
         });
-        // The first comes into an empty queue. With it an eighth of the queue is full.
-        assert_eq!(parts.collect::<Vec<_>>(), [(4, true), (4, false), (4, false)].map(Some));
+        // With two of them a quarter of the queue is full.
+        assert_eq!(parts.collect::<Vec<_>>(), [(4, true), (4, true), (4, false)].map(Some));
     }
 
     #[tokio::test]

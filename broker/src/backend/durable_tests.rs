@@ -217,7 +217,7 @@ async fn packet_ids_are_kept_over_a_restart_in_order() {
     stop(backend).await;
     let backend = plant.start().await;
     let mut session = open(&backend, persistent("a")).await;
-    let ids: Vec<u16> = session.in_flight().map(InFlight::packet_id).collect();
+    let ids: Vec<u16> = session.in_flight().map(|sent| sent.packet_id()).collect();
     assert_eq!(ids, [9, 5, 7]);
     for id in ids {
         assert!(session.acknowledged(id));
@@ -252,7 +252,7 @@ async fn a_message_of_qos_2_goes_on_after_a_kill_where_it_was() {
             .in_flight()
             .map(|sent| match sent {
                 InFlight::Publish { packet_id, delivery } => {
-                    format!("{packet_id}:{}", payloads(std::slice::from_ref(delivery))[0])
+                    format!("{packet_id}:{}", payloads(&[delivery])[0])
                 }
                 InFlight::Release { packet_id } => format!("{packet_id}:release"),
             })
@@ -292,8 +292,8 @@ async fn what_was_sent_with_either_qos_is_in_flight_in_the_order_of_sending_afte
         for sent in session.in_flight() {
             let InFlight::Publish { packet_id, delivery } = sent else { panic!("{sent:?}") };
             assert!(delivery.stored.is_repeated());
-            ids.push(*packet_id);
-            texts.push(payloads(std::slice::from_ref(delivery))[0].to_owned());
+            ids.push(packet_id);
+            texts.push(payloads(&[delivery])[0].to_owned());
         }
         assert_eq!(texts, ["1", "2", "4", "5"], "up to the last that is known to have been sent");
         assert_eq!((ids[1], ids[3]), (2, 5));
@@ -306,7 +306,7 @@ async fn what_was_sent_with_either_qos_is_in_flight_in_the_order_of_sending_afte
     }
     let backend = plant.start().await;
     let mut session = open(&backend, persistent("a")).await;
-    let ids: Vec<u16> = session.in_flight().map(InFlight::packet_id).collect();
+    let ids: Vec<u16> = session.in_flight().map(|sent| sent.packet_id()).collect();
     for id in ids {
         session.received(id);
         assert!(session.acknowledged(id));

@@ -285,13 +285,10 @@ impl Local {
             self.record_will(session, will, Some(*due), &mut recording);
         }
         let Some(recording) = recording.begin() else { return };
-        for sent in kept.in_flight.iter() {
-            if let InFlight::Publish { packet_id, delivery } = sent
-                && delivery.qos == QoS::AtLeastOnce
-                && delivery.stored.is_stored()
-            {
+        for (packet_id, delivery) in kept.in_flight.alone() {
+            if delivery.qos == QoS::AtLeastOnce && delivery.stored.is_stored() {
                 let in_flight = StoredInFlight { place: delivery.stored.place(), released: false };
-                recording.in_flight(session.id, *packet_id, in_flight);
+                recording.in_flight(session.id, packet_id, in_flight);
                 kept.packet_ids_stored = true;
             }
         }
@@ -301,7 +298,7 @@ impl Local {
     /// waits for this one's return.
     fn share_out(&self, session: &Arc<Session>, kept: &mut Kept, queued: Vec<Delivery>) {
         let mut recording = self.recording();
-        for sent in std::mem::take(&mut kept.in_flight) {
+        for sent in std::mem::take(&mut kept.in_flight).iter() {
             match sent {
                 InFlight::Publish { packet_id, delivery }
                     if delivery.shared.is_some()
@@ -361,12 +358,10 @@ impl Local {
         for held in &kept.subscriptions {
             self.router.unsubscribe(&held.filter, session);
         }
-        let sent = kept.in_flight.into_iter().filter_map(|sent| match sent {
-            InFlight::Publish { delivery, .. } if delivery.qos == QoS::AtLeastOnce => Some(delivery),
-            _ => None,
-        });
-        for delivery in sent.chain(queued).filter(|delivery| delivery.shared.is_some()) {
-            if !self.pass_on(&delivery, session, false, recording) {
+        let sent = kept.in_flight.alone().map(|(_, delivery)| delivery);
+        let sent = sent.filter(|delivery| delivery.qos == QoS::AtLeastOnce);
+        for delivery in sent.chain(&queued).filter(|delivery| delivery.shared.is_some()) {
+            if !self.pass_on(delivery, session, false, recording) {
                 self.dropped.no_member();
             }
         }

@@ -36,9 +36,9 @@ pub(super) const WRITE_AT: usize = 64 * 1024;
 const TURN: usize = 4096;
 const PACKET: usize = TURN / LARGEST_BURST;
 /// How long nobody is told what was done while there is more to do at once.
-const MOMENT: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(2);
 /// At most this part of a queue is filled meanwhile.
-const PART_OF_QUEUE: u64 = 8;
+const PART_OF_QUEUE: u64 = 4;
 
 /// A connection past CONNACK.
 pub(super) struct Established<S> {

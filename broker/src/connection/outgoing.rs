@@ -61,6 +61,9 @@ impl<S: ByteStream> Established<S> {
                 Mail::Many(part) if part.qos() == QoS::AtMostOnce && !each_counts => {
                     self.deliver_part(&part, now, &mut tally);
                 }
+                Mail::Many(part) if part.qos() > QoS::AtMostOnce && !each_counts && self.held.is_none() => {
+                    self.deliver_part_assured(*part, now, &mut tally);
+                }
                 Mail::Many(part) => {
                     part.deliveries().for_each(|delivery| self.deliver_one(delivery, now, &mut tally));
                 }
@@ -140,6 +143,24 @@ impl<S: ByteStream> Established<S> {
         tally.too_large += (part.len() - sent) as u64;
     }
 
+    /// What came together, with QoS 1 or 2: nothing of it is stored.
+    fn deliver_part_assured(&mut self, mut part: Part, now: Instant, tally: &mut Tally) {
+        let Some(first) = part.first() else { return };
+        if !self.enforcement.may_receive(&first.topic) {
+            tally.refused += part.len() as u64;
+            return;
+        }
+        let packet_ids: Vec<u16> = (0..part.len()).map_while(|_| self.packet_ids.allocate()).collect();
+        let part = part.take(packet_ids.len());
+        let Some(first) = part.first() else { return };
+        packet_ids.iter().for_each(|_| self.log_delivery(first, false));
+        let too_large = self.out.publish_part_assured(&part, &packet_ids, now);
+        self.session.sent_together(&packet_ids, part);
+        tally.sent += (packet_ids.len() - too_large.len()) as u64;
+        tally.too_large += too_large.len() as u64;
+        too_large.into_iter().for_each(|packet_id| self.done(packet_id));
+    }
+
     fn log_delivery(&self, message: &Message, retain: bool) {
         let details = Details { topic: Some(&message.topic), retain: Some(retain), ..Details::default() };
         self.enforcement.identity().succeeded(record::Event::PublishOut, details);
@@ -165,7 +186,7 @@ impl<S: ByteStream> Established<S> {
         }
         let now = Instant::now();
         loop {
-            let sent = self.session.in_flight().count().saturating_sub(self.unsent.len());
+            let sent = self.session.messages_in_flight().saturating_sub(self.unsent.len());
             if self.unsent.is_empty() || sent >= self.session.window() {
                 self.unsent.shrink_to(self.unsent.len());
                 return false;
@@ -174,10 +195,9 @@ impl<S: ByteStream> Established<S> {
                 return true;
             }
             let Some(packet_id) = self.unsent.pop_front() else { continue };
-            let in_flight = self.session.in_flight().find(|in_flight| in_flight.packet_id() == packet_id);
-            let Some(InFlight::Publish { delivery, .. }) = in_flight else { continue };
+            let Some(delivery) = self.session.delivery_in_flight(packet_id) else { continue };
             let wanted = self.enforcement.may_receive(&delivery.message.topic)
-                && self.out.publish(delivery, packet_id, true, now);
+                && self.out.publish(&delivery, packet_id, true, now);
             if !wanted {
                 self.done(packet_id);
             }

@@ -2,12 +2,12 @@
 use super::durable::{
     NotStored, Owed, Progress, Recording, Sequence, StoredInFlight, Ticket, encode_subscription,
 };
-use super::{Awaited, Held, InFlight, Kept, Lag, RetainedScan, Session};
+use super::{Awaited, Held, InFlight, Kept, Lag, RetainedScan, Session, Was};
 use crate::backend::{
     Along, Close, HandedOut, KeptWill, Leaving, Local, PublishError, Published, RetainHandling, SessionEnd,
     SubscribeError, SubscribeOptions, Subscribed, UnderWay, Wakers,
 };
-use crate::batch::Mail;
+use crate::batch::{Mail, Part};
 use crate::message::{Delivery, Message, QoS, SessionId, SubscriptionIdentifiers};
 use crate::overload::go_last;
 use crate::router::{Keyed, Subscription};
@@ -548,13 +548,18 @@ impl SessionHandle {
         self.kept.in_flight.push_back(InFlight::Publish { packet_id, delivery });
     }
 
+    /// The same for messages that came together, with as many packet ids.
+    pub(crate) fn sent_together(&mut self, packet_ids: &[u16], part: Part) {
+        self.kept.in_flight.push_part(packet_ids, part.without_packets());
+    }
+
     /// PUBREC came. Returns whether that packet id is in flight with QoS 2; then PUBREL is due, when
     /// [`SessionHandle::unsettled`] allows. A PUBREC with an error code (>= 0x80) is [`SessionHandle::acknowledged`] instead.
     pub fn received(&mut self, packet_id: u16) -> bool {
         let delivery = match self.awaited(packet_id) {
             Some(Awaited::Pubcomp) => return true,
             Some(Awaited::Pubrec) => match self.kept.in_flight.release(packet_id) {
-                Some(InFlight::Publish { delivery, .. }) => delivery,
+                Some(Was::One(delivery)) => delivery,
                 _ => return true,
             },
             Some(Awaited::Puback) | None => return false,
@@ -572,7 +577,7 @@ impl SessionHandle {
     /// What the client has to send next for the message in flight with this packet id, if there is one. Anything else does
     /// not acknowledge it.
     pub fn awaited(&mut self, packet_id: u16) -> Option<Awaited> {
-        self.kept.in_flight.get(packet_id).map(InFlight::awaited)
+        self.kept.in_flight.awaited(packet_id)
     }
 
     /// PUBACK or PUBCOMP came: the message is done. Returns whether the packet id was in flight.
@@ -582,11 +587,12 @@ impl SessionHandle {
         let all_stored = self.kept.packet_ids_stored;
         self.record(|session, recording| {
             let exactly_once = match &done {
-                InFlight::Publish { delivery, .. } => {
+                Was::One(delivery) => {
                     recording.forget(session.id, delivery);
                     delivery.qos == QoS::ExactlyOnce
                 }
-                InFlight::Release { .. } => true,
+                Was::OneOfMany => false,
+                Was::Released => true,
             };
             if exactly_once || all_stored {
                 recording.delete(SessionRow::InFlight { session: session.id.0.get(), packet_id });
@@ -597,8 +603,18 @@ impl SessionHandle {
     }
 
     /// What is in flight, in the order of sending. After opening: what to send again first.
-    pub fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
+    pub fn in_flight(&self) -> impl Iterator<Item = InFlight> {
         self.kept.in_flight.iter()
+    }
+
+    /// How many messages are in flight.
+    pub(crate) fn messages_in_flight(&self) -> usize {
+        self.kept.in_flight.len()
+    }
+
+    /// What is in flight with this packet id, if PUBLISH is to be sent again for it.
+    pub(crate) fn delivery_in_flight(&mut self, packet_id: u16) -> Option<Delivery> {
+        self.kept.in_flight.delivery(packet_id)
     }
 
     /// A QoS 2 PUBLISH came with this packet id. Returns whether it is new: only then publish it. Answer PUBREC always.

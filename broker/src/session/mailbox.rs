@@ -28,9 +28,9 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Less than an eighth of it is taken by so much: the client keeps up.
+    /// Less than a quarter of it is taken by so much: the client keeps up.
     fn hardly_used_by(self, messages: usize, bytes: u32) -> bool {
-        messages < self.messages / 8 && bytes < self.bytes / 8
+        messages < self.messages / 4 && bytes < self.bytes / 4
     }
 }
 

@@ -23,7 +23,7 @@ use crate::message::{Message, SessionId};
 use crate::retained::Scan;
 use crate::router::{Keyed, Standing, Subscriber};
 use crate::topic::Filter;
-use in_flight::AllInFlight;
+use in_flight::{AllInFlight, Was};
 use mailbox::Mailbox;
 use parking_lot::Mutex;
 use smallvec::SmallVec;

@@ -90,7 +90,7 @@ impl Queue {
             Mail::One(delivery) => Some(delivery),
             Mail::Many(mut part) => {
                 let delivery = part.pop();
-                if part.len() > 0 {
+                if !part.is_empty() {
                     rest.more -= 1;
                     rest.mail.push_front(Mail::Many(part));
                 }

@@ -98,7 +98,7 @@ impl Stage {
     pub fn resend(&mut self, client: usize) -> Result<(), String> {
         let state = &mut self.clients[client];
         let Some(connection) = &mut state.connection else { return Ok(()) };
-        let in_flight: Vec<InFlight> = connection.session.in_flight().cloned().collect();
+        let in_flight: Vec<InFlight> = connection.session.in_flight().collect();
         for sent in in_flight {
             match sent {
                 InFlight::Release { packet_id } => {
@@ -165,7 +165,7 @@ impl Stage {
         let state = &mut self.clients[client];
         let Some(connection) = &mut state.connection else { return };
         connection.acknowledges = Acknowledges::Everything;
-        let in_flight: Vec<InFlight> = connection.session.in_flight().cloned().collect();
+        let in_flight: Vec<InFlight> = connection.session.in_flight().collect();
         for sent in in_flight {
             let packet_id = sent.packet_id();
             match sent {
@@ -241,7 +241,7 @@ impl Connection {
         if delivery.qos == QoS::AtMostOnce {
             return model.came(client, &received(&delivery)?);
         }
-        let used: BTreeSet<u16> = self.session.in_flight().map(InFlight::packet_id).collect();
+        let used: BTreeSet<u16> = self.session.in_flight().map(|sent| sent.packet_id()).collect();
         if used.len() >= self.window {
             return Err(format!("c{client} has {} messages in flight already", used.len()));
         }

@@ -1,7 +1,7 @@
 //! What the broker sends, written into one buffer (OASIS MQTT 5.0 section 3).
 use super::outbound_aliases::{Alias, OutboundAliases};
 use crate::backend::ProtocolVersion;
-use crate::batch::{Packets, Part};
+use crate::batch::{Packets, PacketsOf, Part};
 use crate::message::{Delivery, PublishProperties, QoS};
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, MaximumQos, Property, ReasonString, ReceiveMaximum,
@@ -254,16 +254,44 @@ impl Outbound {
 
     /// The same for messages of QoS 0 that came together. Returns how many were written.
     pub(crate) fn publish_part(&mut self, part: &Part, now: Instant) -> usize {
-        let has_alias = part.first().is_some_and(|message| self.aliases.find(&message.topic) != Alias::None);
-        let packets =
-            || part.packets(self.version, self.maximum_packet_size, |all| plain(self.version, all, now));
-        match (!has_alias).then(packets).flatten() {
+        match self.packets_of(part, now) {
             Some(packets) => {
-                self.buffer.extend_from_slice(packets);
+                self.buffer.extend_from_slice(packets.bytes);
                 part.len()
             }
             None => part.deliveries().filter(|delivery| self.publish(delivery, 0, false, now)).count(),
         }
+    }
+
+    /// The same for messages of QoS 1 or 2, each with a packet id. Returns the ids of those that are not written.
+    pub(crate) fn publish_part_assured(&mut self, part: &Part, packet_ids: &[u16], now: Instant) -> Vec<u16> {
+        match self.packets_of(part, now) {
+            Some(packets) => {
+                let begin = self.buffer.len();
+                self.buffer.extend_from_slice(packets.bytes);
+                for (packet_id, place) in packet_ids.iter().zip(packets.packet_ids()) {
+                    let place = self.buffer.get_mut(begin + place..).and_then(<[u8]>::first_chunk_mut);
+                    if let Some(place) = place {
+                        *place = packet_id.to_be_bytes();
+                    }
+                }
+                Vec::new()
+            }
+            None => {
+                let each = packet_ids.iter().copied().zip(part.deliveries());
+                let too_large =
+                    each.filter(|(packet_id, delivery)| !self.publish(delivery, *packet_id, false, now));
+                too_large.map(|(packet_id, _)| packet_id).collect()
+            }
+        }
+    }
+
+    /// The packets that others get, too, if this client may have them.
+    fn packets_of<'p>(&self, part: &'p Part, now: Instant) -> Option<PacketsOf<'p>> {
+        let has_alias = part.first().is_some_and(|message| self.aliases.find(&message.topic) != Alias::None);
+        let packets =
+            || part.packets(self.version, self.maximum_packet_size, |all| plain(self.version, all, now));
+        (!has_alias).then(packets).flatten()
     }
 
     fn carried(&mut self, delivery: &Delivery, expiry: Option<u32>) {
@@ -368,7 +396,8 @@ fn plain(version: ProtocolVersion, all: &Part, now: Instant) -> Packets {
         out.len()
     });
     let ends = ends.collect();
-    Packets::new(out.buffer, ends)
+    let topic = all.first().map_or(0, |message| message.topic.len());
+    Packets::new(out.buffer, ends, 2 + topic)
 }
 
 fn reason_string(reason: Option<&str>) -> Vec<Property> {
@@ -447,10 +476,24 @@ mod tests {
         assert_eq!(written("0123456789 too large"), None);
     }
 
+    fn each_with_each<A: Copy, B: Copy>(all: &[A], others: &[B]) -> Vec<(A, B)> {
+        all.iter().flat_map(|one| others.iter().map(|other| (*one, *other))).collect()
+    }
+
     #[test]
     fn what_came_together_is_written_as_if_it_had_come_one_after_the_other() {
         let now = Instant::now();
-        let texts = ["a", "and", "one that is longer than others", "last"];
+        // The length of one takes two bytes.
+        let texts = [
+            "a",
+            "and",
+            concat!(
+                "one that is longer ",
+                "than others, much longer than the others, as there are ",
+                "words in it, one after the other, that would not be needed if it were shorter"
+            ),
+            "last",
+        ];
         let messages = texts.map(|text| delivery(text).message);
         let check = |part: &Part, version, aliases, maximum| {
             let [mut together, mut alone] = [(); 2].map(|()| {
@@ -458,25 +501,34 @@ mod tests {
                 out.use_aliases(aliases);
                 out
             });
-            let sent = part.deliveries().filter(|delivery| alone.publish(delivery, 0, false, now)).count();
-            assert_eq!(together.publish_part(part, now), sent);
+            let ids = [65_000, 258, 3, 40_000].iter().copied().take(part.len()).collect::<Vec<u16>>();
+            let sent = part
+                .deliveries()
+                .zip(&ids)
+                .filter(|(delivery, id)| alone.publish(delivery, **id, false, now));
+            let sent: Vec<u16> = sent.map(|(_, id)| *id).collect();
+            if part.qos() == QoS::AtMostOnce {
+                assert_eq!(together.publish_part(part, now), sent.len());
+            } else {
+                let too_large = together.publish_part_assured(part, &ids, now);
+                assert!(ids.iter().all(|id| sent.contains(id) != too_large.contains(id)));
+            }
             assert_eq!(together.bytes(), alone.bytes());
         };
-        for receivers in [1, 2] {
-            for identifier in [None, NonZeroU32::new(200)] {
-                let identifiers = identifier.into();
-                let alike = std::iter::repeat_n((QoS::AtMostOnce, &identifiers), receivers);
-                let all = Batch::parts(&messages, alike).next().unwrap();
-                let mut rest = all.clone();
-                let first = rest.take(1);
+        let versions = [ProtocolVersion::V311, ProtocolVersion::V5];
+        let limits = [(0, u32::MAX), (2, u32::MAX), (0, 16), (2, 16)];
+        let ways = each_with_each(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce], &[1, 2]);
+        for ((qos, receivers), identifier) in each_with_each(&ways, &[None, NonZeroU32::new(200)]) {
+            let identifiers = identifier.into();
+            let alike = std::iter::repeat_n((qos, &identifiers), receivers);
+            let all = Batch::parts(&messages, alike).next().unwrap();
+            let mut rest = all.clone();
+            let first = rest.take(1);
+            for (version, (aliases, maximum)) in each_with_each(&versions, &limits) {
                 for part in [&all, &first, &rest] {
-                    for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
-                        for (aliases, maximum) in [(0, u32::MAX), (2, u32::MAX), (0, 16), (2, 16)] {
-                            check(part, version, aliases, maximum);
-                            let made = part.packets(version, usize::MAX, |_| panic!("not shared"));
-                            assert_eq!(made.is_some(), receivers == 2 && identifier.is_none());
-                        }
-                    }
+                    check(part, version, aliases, maximum);
+                    let made = part.packets(version, usize::MAX, |_| panic!("not shared"));
+                    assert_eq!(made.is_some(), receivers == 2 && identifier.is_none());
                 }
             }
         }
