@@ -34,11 +34,11 @@ pub(crate) struct PacketsOf<'p> {
     before_id: usize,
 }
 
-/// Those of receivers of each version of MQTT with each QoS, once one of them was there.
+/// Those of receivers with one QoS and each version of MQTT, once one of them was there.
 #[derive(Debug, Default)]
 struct AllPackets {
-    of_311: [OnceLock<Packets>; 3],
-    of_5: [OnceLock<Packets>; 3],
+    of_311: OnceLock<Packets>,
+    of_5: OnceLock<Packets>,
 }
 
 /// Those messages of a batch that one receiver has not taken yet.
@@ -59,9 +59,9 @@ pub(crate) enum Mail {
     Many(Box<Part>),
 }
 
-/// Packets of larger batches are not shared: what they save is the same for a message of any size, and they are memory that no
-/// queue counts.
-const MOST_BYTES: u32 = 64 * 1024;
+/// Packets of larger batches are not shared, nor do those stay together in flight: what it saves is the same for a message of any
+/// size, and it is memory that no queue counts.
+pub(crate) const MOST_BYTES: u32 = 64 * 1024;
 
 impl Batch {
     /// All of it for each receiver, of whom these are the QoS and the identifiers.
@@ -75,11 +75,14 @@ impl Batch {
         // Of an expiry is sent what is left, which depends on when.
         let same_for_all = messages.len() > 1 && bytes <= MOST_BYTES && !expires;
         let is_plain = |identifiers: &SubscriptionIdentifiers| *identifiers == SubscriptionIdentifiers::None;
-        let mut plain = receivers.clone().filter(move |(_, identifiers)| is_plain(identifiers));
-        let packets = (same_for_all && plain.nth(1).is_some()).then(Arc::<AllPackets>::default);
+        let packets_of = |qos| {
+            let mut alike = receivers.clone().filter(|of| of.0 == qos && is_plain(of.1));
+            (same_for_all && alike.nth(1).is_some()).then(Arc::<AllPackets>::default)
+        };
+        let packets = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(packets_of);
         receivers.map(move |(qos, identifiers)| Part {
             batch: Arc::clone(&batch),
-            packets: packets.clone().filter(|_| is_plain(identifiers)),
+            packets: packets.get(qos as usize).cloned().flatten().filter(|_| is_plain(identifiers)),
             range: 0..batch.messages.len(),
             qos,
             identifiers: identifiers.clone(),
@@ -102,9 +105,14 @@ impl Part {
         self.range.is_empty()
     }
 
-    /// What all messages of the batch are charged, which stay in memory as long as this.
-    pub(crate) fn batch_bytes(&self) -> u32 {
-        self.batch.bytes
+    /// May all of the batch stay in memory as long as this, though nothing counts it?
+    pub(crate) fn is_of_small_batch(&self) -> bool {
+        self.batch.bytes <= MOST_BYTES
+    }
+
+    /// One of them, counted from the first.
+    pub(crate) fn nth(&self, place: usize) -> Option<Delivery> {
+        self.messages().get(place).map(|message| self.delivery(Arc::clone(message)))
     }
 
     /// How they are to be sent.
@@ -173,7 +181,6 @@ impl Part {
             ProtocolVersion::V311 => of_311,
             ProtocolVersion::V5 => of_5,
         };
-        let packets = packets.get(usize::from(self.qos as u8))?;
         let all = || Self { range: 0..self.batch.messages.len(), ..self.clone() };
         let packets = packets.get_or_init(|| encode(&all()));
         (packets.largest <= maximum).then(|| packets.of(&self.range)).flatten()
@@ -309,9 +316,8 @@ mod tests {
             part.packets(version, maximum, encode).map(|packets| packets.bytes)
         }
         let all = messages(&["one", "two", "three"]);
-        let receivers = [QoS::AtMostOnce, QoS::ExactlyOnce].map(|qos| (qos, SubscriptionIdentifiers::None));
-        let parts = Batch::parts(&all, receivers.iter().map(|(qos, identifiers)| (*qos, identifiers)));
-        for mut rest in parts {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut rest = of(&all, 2, qos, None);
             let again = |_: &Part| -> Packets { panic!("made twice") };
             for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
                 assert_eq!(bytes(&rest, version, 5, encode), Some(&b"onetwothree"[..]));
@@ -356,7 +362,7 @@ mod tests {
                 .map(|part| has_packets(&part))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one), (q0, &none)]), [true, true, false, true]);
-        assert_eq!(shared(&[(q0, &none), (q1, &one), (q0, &one)]), [false; 3]);
+        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one), (q0, &none)]), [true, false, false, true]);
+        assert_eq!(shared(&[(q0, &none), (q1, &none), (q0, &one)]), [false; 3]);
     }
 }

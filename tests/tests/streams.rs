@@ -1,5 +1,6 @@
 //! Messages that a client sends without waiting are passed on together. Nobody notices, but for the speed.
 use anyhow::{Context, ensure};
+use jitp_tests::wire::Frame;
 use jitp_tests::{Plant, Wire, eventually, wire};
 
 /// More than a read of the broker brings, and than what it passes on at once.
@@ -87,6 +88,86 @@ async fn every_message_comes_once_and_in_order_and_is_acknowledged_whatever_its_
         answered(&mut publisher, of_qos(2).map(|id| (7, id))).await?;
     }
     reading.await?
+}
+
+/// Flags, packet id and number of a message of QoS 1 or 2 to a topic of two bytes.
+fn sent(frame: &Frame) -> anyhow::Result<(u8, u16, u16)> {
+    let (_, rest) = frame.body.split_first_chunk::<4>().context("no topic")?;
+    let id = rest.first_chunk().context("no packet id")?;
+    Ok((frame.header, u16::from_be_bytes(*id), u16::from_be_bytes(*rest.last_chunk().context("no number")?)))
+}
+
+fn packets(header: u8, ids: impl Iterator<Item = u16>) -> Vec<u8> {
+    ids.flat_map(|id| wire::packet(header, &id.to_be_bytes())).collect()
+}
+
+/// CONNECT of MQTT 5 of a client that takes packets of at most 100 bytes.
+fn connect_with_small_packets(client_id: &str) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x05\x02\0\x3c\x05\x27\0\0\0\x64\0".to_vec();
+    body.push(client_id.len() as u8);
+    body.extend(client_id.as_bytes());
+    wire::packet(0x10, &body)
+}
+
+/// What comes together is in flight together, also if its receiver answers in another order, or does not take all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_together_is_answered_in_any_order() -> anyhow::Result<()> {
+    const COUNT: u16 = 90;
+    let plant = Plant::new()?;
+    for qos in [1, 2] {
+        let topic = format!("q{qos}");
+        let mut receivers = Vec::new();
+        for name in ["one", "other"].map(|name| format!("{name}-{qos}")) {
+            receivers.push((subscriber(&plant, &name, &topic, qos).await?, false));
+        }
+        let small = format!("small-{qos}");
+        let device = plant.staff.device(&small)?;
+        let (mut wire, _) =
+            Wire::connect_as(&plant.broker, &device, &connect_with_small_packets(&small)).await?;
+        let subscribe = [&[0, 1, 0, 0, 2][..], topic.as_bytes(), &[qos]].concat();
+        wire.send(&wire::packet(0x82, &subscribe)).await?;
+        wire.receive_kind(9).await?.context("no SUBACK")?;
+        receivers.push((wire, true));
+        let mut publisher = client(&plant, &format!("publisher-{qos}")).await?;
+        // Twice: what is in flight must have gone in between, and packet ids go on.
+        for _ in 0..2 {
+            let is_large = |number: u16| number % 7 == 3;
+            let publishes = (0..COUNT).flat_map(|number| {
+                let filling = vec![b'x'; if is_large(number) { 200 } else { 0 }];
+                let payload = [&filling[..], &number.to_be_bytes()].concat();
+                wire::publish(&topic, &payload, qos, number + 1)
+            });
+            publisher.send(&publishes.collect::<Vec<_>>()).await?;
+            answered(&mut publisher, (0..COUNT).map(|number| (3 + qos, number + 1))).await?;
+            if qos == 2 {
+                publisher.send(&packets(0x62, 1..COUNT + 1)).await?;
+                answered(&mut publisher, (0..COUNT).map(|number| (7, number + 1))).await?;
+            }
+            for (wire, takes_small) in &mut receivers {
+                let mut ids = Vec::new();
+                for expected in (0..COUNT).filter(|number| !(*takes_small && is_large(*number))) {
+                    let (header, id, number) = sent(&wire.receive_kind(3).await?.context("disconnected")?)?;
+                    assert_eq!((header, number), (0x30 | qos << 1, expected));
+                    ids.push(id);
+                }
+                assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+                // Every third, from the last to the first, and then the others.
+                let (thirds, others): (Vec<_>, Vec<_>) =
+                    ids.iter().enumerate().partition(|(place, _)| place % 3 == 1);
+                let order: Vec<u16> = thirds.iter().rev().chain(&others).map(|(_, id)| **id).collect();
+                if qos == 1 {
+                    wire.send(&packets(0x40, order.iter().copied())).await?;
+                } else {
+                    wire.send(&packets(0x50, order.iter().copied())).await?;
+                    answered(wire, order.iter().map(|id| (6, *id))).await?;
+                    // In the order of sending, which is not that of PUBREC.
+                    wire.send(&packets(0x70, ids.iter().copied())).await?;
+                }
+                wire.ping().await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

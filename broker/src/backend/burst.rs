@@ -346,6 +346,45 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_was_sent_together_is_in_flight_when_its_client_is_back() {
+        let backend = Backend::start(options());
+        for qos_of_all in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut receiver = open(&backend, persistent("receiver")).await;
+            subscribe(&mut receiver, "t", qos(qos_of_all)).await;
+            let mut publisher = open(&backend, clean("publisher")).await;
+            (0..8).for_each(|number| {
+                publish(&mut publisher, Message { qos: qos_of_all, ..numbered("t", number) });
+            });
+            publisher.deliver_burst();
+            let mut mail = Vec::new();
+            assert_eq!(receiver.take_mail(usize::MAX, &mut mail), 8);
+            let Some(Mail::Many(part)) = mail.pop() else { panic!("not together") };
+            // They go round.
+            let ids = [65_533, 65_534, 65_535, 1, 2, 3, 4, 5];
+            receiver.sent_together(&ids, *part);
+            assert!(receiver.acknowledged(2));
+            if qos_of_all == QoS::ExactlyOnce {
+                assert!(receiver.received(65_534) && receiver.received(65_533));
+            }
+            drop(receiver);
+
+            let mut receiver = open(&backend, persistent("receiver")).await;
+            let left: Vec<u16> = receiver.in_flight().map(|sent| sent.packet_id()).collect();
+            assert_eq!(left, [65_533, 65_534, 65_535, 1, 3, 4, 5]);
+            assert_eq!(receiver.messages_in_flight(), 7);
+            for (place, id) in ids.into_iter().enumerate() {
+                let again = receiver.delivery_in_flight(id).map(|delivery| delivery.message.payload.to_vec());
+                let is_done = id == 2 || (qos_of_all == QoS::ExactlyOnce && id > 65_000 && id < 65_535);
+                assert_eq!(again, (!is_done).then(|| place.to_string().into_bytes()));
+            }
+            assert!(
+                left.iter().rev().all(|id| receiver.acknowledged(*id)) && receiver.messages_in_flight() == 0
+            );
+            receiver.close(Close { session_expiry: Some(Duration::ZERO), ..Close::NORMAL });
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_came_together_expires_message_by_message() {
         let expiring = |number: usize| match [1, 1, 0, 60][number % 4] {

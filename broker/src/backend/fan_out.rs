@@ -20,21 +20,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const AT_ONCE: usize = MANY;
 /// … if it is for more, and not to be stored. They are woken at once, too, and whoever wants something else waits behind them.
 pub(super) const UNSTORED_AT_ONCE: usize = 16;
+/// … and that are passed over at once.
+pub(super) const PASSED_AT_ONCE: usize = 1024;
 
 /// Matches of all messages together that are under way, unless it is a single one. A message for which there is no room goes to all
-/// at once: however many publish to very many, what waits for its turn takes some tens of megabytes at most.
+/// at once: however many publish to very many, what waits for its turn takes some tens of megabytes at most. Mostly it shares the
+/// router's memory; while subscriptions come and go, it has a copy of what was.
 pub(super) const UNDER_WAY: usize = 1 << 20;
 
 /// Who is still to get a message.
 pub(crate) struct FanOut {
     message: Arc<Message>,
     rest: Peekable<Walk<Arc<Session>>>,
+    turn: Turn,
     /// How many those were at first, at most, and how many sessions have had their turn.
     matched: usize,
     sessions: usize,
     so_far: HandedOut,
     /// Given back at the end.
     _room: OwnedSemaphorePermit,
+}
+
+/// Whose turn it is, of those who are still to get a message.
+enum Turn {
+    /// It is to be stored for none of them.
+    Everybody,
+    /// For whom it is to be stored: as many of them as can be in each batch. Then the others, as all are walked again.
+    Stored(Box<Walk<Arc<Session>>>),
+    Unstored,
 }
 
 /// What its publisher has to know of a message that all have.
@@ -50,11 +63,12 @@ pub(crate) struct HandedOut {
 
 impl FanOut {
     /// Takes those out of very many who can get a message later. `whole`: those are not among them for whom it has to be stored.
-    /// `room`: for all that are under way. `None`: all get it at once.
+    /// `stores`: there may be such. `room`: for all that are under way. `None`: all get it at once.
     pub(super) fn of_many(
         message: &Arc<Message>,
         matches: &mut Matches<Arc<Session>>,
         whole: bool,
+        stores: bool,
         room: &Arc<Semaphore>,
     ) -> Option<Self> {
         if !matches.are_many() {
@@ -67,15 +81,20 @@ impl FanOut {
             matches.gather();
         }
         let room = room?;
-        let rest = if whole {
+        let (rest, turn) = if whole {
             let can_wait = |found: &mut Match<_>| found.shared.is_none() && !found.is_stored(message);
-            Walk::of(matches.few.extract_if(.., can_wait).collect())
+            (Walk::of(matches.few.extract_if(.., can_wait).collect()), Turn::Everybody)
         } else {
-            matches.take_single()
+            let all = matches.take_single();
+            let turn = match stores && message.qos > QoS::AtMostOnce {
+                false => Turn::Everybody,
+                true => Turn::Stored(Box::new(all.clone())),
+            };
+            (all, turn)
         };
         let matched = rest.len();
         let (message, so_far) = (Arc::clone(message), HandedOut::default());
-        Some(Self { message, rest: rest.peekable(), matched, sessions: 0, so_far, _room: room })
+        Some(Self { message, rest: rest.peekable(), turn, matched, sessions: 0, so_far, _room: room })
     }
 
     /// For how many it is, in all, at most: see [`HandedOut::too_many`].
@@ -85,13 +104,28 @@ impl FanOut {
 
     /// Delivers to some more; adds who is to be woken. `Continue`: others are left. `Break`: all have it.
     pub(crate) fn go_on(&mut self, local: &Local, wakers: &mut Wakers) -> ControlFlow<HandedOut> {
+        /// A step, and what each of those takes of it that go at once.
+        const STEP: usize = 4096;
         let mut recording = local.recording();
-        let mut left = AT_ONCE;
+        recording.one_for_many();
+        let mut left = STEP;
         while left > 0
             && let Some(first) = self.rest.next()
         {
-            let share = if first.is_stored(&self.message) { 1 } else { AT_ONCE / UNSTORED_AT_ONCE };
-            left = left.saturating_sub(share);
+            let is_stored = first.is_stored(&self.message);
+            let is_passed_over = match &self.turn {
+                Turn::Everybody => false,
+                Turn::Stored(_) => !is_stored,
+                Turn::Unstored => is_stored,
+            };
+            left = left.saturating_sub(match is_stored {
+                _ if is_passed_over => STEP / PASSED_AT_ONCE,
+                true => STEP / AT_ONCE,
+                false => STEP / UNSTORED_AT_ONCE,
+            });
+            if is_passed_over {
+                continue;
+            }
             let (session, delivery) = one_delivery(first, &mut self.rest, &self.message);
             self.sessions += 1;
             // A session that has ended since gets nothing.
@@ -100,9 +134,16 @@ impl FanOut {
             }
         }
         self.so_far.ticket = recording.urgent().max(self.so_far.ticket);
-        match self.rest.peek() {
-            Some(_) => ControlFlow::Continue(()),
-            None => {
+        match (self.rest.peek(), std::mem::replace(&mut self.turn, Turn::Unstored)) {
+            (None, Turn::Stored(all)) => {
+                self.rest = (*all).peekable();
+                ControlFlow::Continue(())
+            }
+            (Some(_), turn) => {
+                self.turn = turn;
+                ControlFlow::Continue(())
+            }
+            (None, _) => {
                 self.so_far.too_many = self.matched.saturating_sub(self.sessions);
                 ControlFlow::Break(std::mem::take(&mut self.so_far))
             }

@@ -247,8 +247,11 @@ impl Local {
             let published = Published { matched: burst.receivers(), ticket: 0, lag: None };
             return Ok((published, Some(Box::new(UnderWay::Burst(burst)))));
         }
-        let rest = FanOut::of_many(message, &mut matches, whole, &self.under_way);
+        let rest = FanOut::of_many(message, &mut matches, whole, self.recorder.is_some(), &self.under_way);
         let (mut matched, mut lag) = (rest.as_ref().map_or(0, FanOut::matched), None);
+        if rest.is_some() {
+            recording.one_for_many();
+        }
         let mut found = matches.few.drain(..).peekable();
         while let Some(first) = found.next() {
             matched += 1;

@@ -37,7 +37,7 @@ const TURN: usize = 4096;
 const PACKET: usize = TURN / LARGEST_BURST;
 /// How long nobody is told what was done while there is more to do at once.
 const MOMENT: Duration = Duration::from_millis(2);
-/// At most this part of a queue is filled meanwhile.
+/// At most this part of a queue is filled meanwhile, by each client.
 const PART_OF_QUEUE: u64 = 4;
 
 /// A connection past CONNACK.
@@ -229,7 +229,7 @@ impl<S: ByteStream> Established<S> {
 
     /// Handles whole packets. Returns whether it is others' turn, or much is to be written already.
     async fn take_packets(&mut self) -> Result<bool, Ending> {
-        let now = Instant::now();
+        let mut now = Instant::now();
         loop {
             if self.out.len() >= WRITE_AT || self.turn == 0 {
                 return Ok(true);
@@ -256,8 +256,14 @@ impl<S: ByteStream> Established<S> {
                     let publish = super::incoming::Publish::new(publish, topic);
                     self.pipe.consume(length);
                     let due = self.publish(publish)?;
-                    if let Some(lag) = self.session.deliver_in_turns().await {
+                    let (lag, in_turns) = self.session.deliver_in_turns().await;
+                    if let Some(lag) = lag {
                         self.wait_for_receiver(lag);
+                    }
+                    if in_turns {
+                        // Nothing was read meanwhile: the client was not silent.
+                        now = Instant::now();
+                        self.heard = now;
                     }
                     self.answer_publish(due);
                     if self.is_ahead() || (retain && self.session.is_crowded()) {

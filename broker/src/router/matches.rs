@@ -108,6 +108,7 @@ impl<S: Subscriber> Matches<S> {
 }
 
 /// Matches one after the other, those of one subscriber together.
+#[derive(Clone)]
 pub(crate) struct Walk<S: Clone> {
     few: Peekable<IntoIter<Match<S>>>,
     many: Vec<Peekable<Snapshot<Subscription<S>>>>,

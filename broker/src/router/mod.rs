@@ -142,7 +142,11 @@ impl<S: Subscriber> Router<S> {
             }
         }
         self.visit_stem(topic, None, &mut visit);
-        matches.put_the_same_subscriber_together();
+        // There were more when their filter was found to have very many.
+        match matches.len() > MANY {
+            true => matches.put_the_same_subscriber_together(),
+            false => matches.gather(),
+        }
     }
 
     /// Grows with every change: while it is what it was before a topic's matches were collected, they are the same.

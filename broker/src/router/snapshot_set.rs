@@ -54,17 +54,24 @@ impl<T: Keyed + Clone> SnapshotSet<T> {
             self.len += 1;
             return false;
         };
-        let items = Arc::make_mut(&mut chunk.items);
-        let upper = match items.binary_search_by_key(&key, Keyed::key) {
+        let upper = match chunk.items.binary_search_by_key(&key, Keyed::key) {
             Ok(position) => {
-                if let Some(present) = items.get_mut(position) {
+                if let Some(present) = Arc::make_mut(&mut chunk.items).get_mut(position) {
                     *present = item;
                 }
                 return true;
             }
             // Keys count up: mostly it is the last one of all, and full chunks stay full.
-            Err(LARGEST) => vec![item],
+            Err(LARGEST) => match self.chunks.get_mut(at + 1).filter(|next| next.items.len() < LARGEST) {
+                None => vec![item],
+                Some(next) => {
+                    Arc::make_mut(&mut next.items).insert(0, item);
+                    next.first = key;
+                    Vec::new()
+                }
+            },
             Err(position) => {
+                let items = Arc::make_mut(&mut chunk.items);
                 items.insert(position, item);
                 chunk.first = chunk.first.min(key);
                 let upper = if items.len() > LARGEST { items.split_off(LARGEST / 2) } else { Vec::new() };
@@ -231,6 +238,16 @@ mod tests {
         }
         assert!(set.chunks.len() <= 4, "{}", set.chunks.len());
         assert_eq!(keys(set.iter().copied()), (0..160).map(|n| n * 16).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn chunks_are_few_where_keys_count_down_behind_a_full_one() {
+        let mut set = SnapshotSet::of((0..LARGEST as u64).map(|key| (key, 0)).collect());
+        for key in (1000..1000 + 20 * LARGEST as u64).rev() {
+            set.insert((key, 0));
+        }
+        assert_eq!(set.len(), 21 * LARGEST);
+        assert!(set.chunks.len() <= 42, "{}", set.chunks.len());
     }
 
     #[test]

@@ -168,6 +168,21 @@ fn a_topic_of_a_hundred_thousand_subscribers_lets_them_come_and_go() {
     assert_eq!(router.occupied(), (0, 0, 0));
 }
 
+#[test]
+fn who_was_among_very_many_is_among_few_when_the_others_have_gone() {
+    let router = Router::new(true);
+    let broadcast = filter("fleet/broadcast");
+    (0..=MANY as u64).for_each(|id| assert!(!router.subscribe(&broadcast, subscription(online(id)))));
+    let are_many = || {
+        let mut matches = Matches::within(Vec::new(), None);
+        router.collect("fleet/broadcast", &mut matches);
+        (matches.are_many(), matches.few.len())
+    };
+    assert_eq!(are_many(), (true, 0));
+    assert!(router.unsubscribe(&broadcast, &online(7)));
+    assert_eq!(are_many(), (false, MANY));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

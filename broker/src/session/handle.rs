@@ -157,13 +157,15 @@ impl SessionHandle {
         ControlFlow::Break(handed_out.lag)
     }
 
-    /// All of that. Returns whom of them the publisher should wait for.
-    pub(crate) async fn deliver_in_turns(&mut self) -> Option<Arc<Lag>> {
+    /// All of that. Returns whom of them the publisher should wait for, and whether others have had a turn meanwhile.
+    pub(crate) async fn deliver_in_turns(&mut self) -> (Option<Arc<Lag>>, bool) {
+        let mut in_turns = false;
         loop {
             match self.deliver_more() {
                 ControlFlow::Continue(()) => go_last().await,
-                ControlFlow::Break(lag) => return lag,
+                ControlFlow::Break(lag) => return (lag, in_turns),
             }
+            in_turns = true;
         }
     }
 

@@ -6,10 +6,9 @@ use std::fmt;
 
 /// Memory that is kept when nothing is in flight, in entries.
 const KEPT_CAPACITY: usize = 16;
-/// Parts at most that are kept as they were sent, each of a batch of not more than so many bytes: all of a batch is in memory until
-/// the last message of a part is acknowledged.
+/// Parts are kept as they were sent, if they are of small batches, until so many are: all of a batch is in memory until the last
+/// message of a part is acknowledged.
 const MOST_TOGETHER: u16 = 32;
-const MOST_BYTES: u32 = 64 * 1024;
 
 /// All that is in flight, in the order of sending.
 #[derive(Debug, Default)]
@@ -66,7 +65,7 @@ impl AllInFlight {
 
     /// Messages that were sent together, as many as there are packet ids, in order.
     pub(crate) fn push_part(&mut self, packet_ids: &[u16], mut part: Part) {
-        let may_stay = part.batch_bytes() <= MOST_BYTES;
+        let may_stay = part.is_of_small_batch();
         for packet_ids in packet_ids.chunk_by(|one, next| one.checked_add(1) == Some(*next)) {
             let Some(first) = packet_ids.first() else { continue };
             let run = part.take(packet_ids.len());
@@ -110,7 +109,7 @@ impl AllInFlight {
         let place = self.find(packet_id)?;
         match self.entries.get(place)? {
             Entry::One { delivery, .. } => Some(delivery.clone()),
-            Entry::Together { first, part } => part.deliveries().nth(offset(*first, packet_id)),
+            Entry::Together { first, part } => part.nth(offset(*first, packet_id)),
             Entry::Released { .. } => None,
         }
     }
@@ -157,35 +156,29 @@ impl AllInFlight {
             self.entries.insert(place, before);
             place += 1;
         }
-        let entry = self.entries.get_mut(place)?;
-        let was = match entry {
-            Entry::One { .. } => None,
+        let (was, is_empty) = match self.entries.get_mut(place)? {
+            Entry::One { .. } => (None, true),
             Entry::Together { first, part } => {
                 part.skip_one();
                 *first = first.wrapping_add(1);
-                Some((Was::OneOfMany, part.is_empty()))
+                (Some(Was::OneOfMany), part.is_empty())
             }
             Entry::Released { first, count } => {
-                *count -= 1;
+                *count = count.saturating_sub(1);
                 *first = first.wrapping_add(1);
-                Some((Was::Released, *count == 0))
+                (Some(Was::Released), *count == 0)
             }
         };
-        Some((
-            place,
-            match was {
-                Some((was, false)) => was,
-                was => {
-                    let entry = self.entries.remove(place)?;
-                    self.together -= u16::from(matches!(entry, Entry::Together { .. }));
-                    match (was, entry) {
-                        (Some((was, _)), _) => was,
-                        (None, Entry::One { delivery, .. }) => Was::One(delivery),
-                        (None, _) => return None,
-                    }
-                }
-            },
-        ))
+        let removed = if is_empty { self.entries.remove(place) } else { None };
+        let was = match (removed, was) {
+            (Some(Entry::One { delivery, .. }), _) => Was::One(delivery),
+            (Some(Entry::Together { .. }), _) => {
+                self.together = self.together.saturating_sub(1);
+                Was::OneOfMany
+            }
+            (_, was) => was?,
+        };
+        Some((place, was))
     }
 
     fn find(&mut self, packet_id: u16) -> Option<usize> {
@@ -308,7 +301,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Batch;
+    use crate::batch::{Batch, MOST_BYTES};
     use crate::message::{Message, SubscriptionIdentifiers};
     use proptest::prelude::*;
     use std::sync::Arc;

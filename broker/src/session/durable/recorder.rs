@@ -161,7 +161,8 @@ impl Recorder {
 
     /// Begins to record. Nobody else does until the recording is dropped.
     pub(crate) fn record(&self) -> Recording<'_> {
-        Recording { recorder: self, gathered: self.gathered.lock(), kept: None, recorded: false }
+        let gathered = self.gathered.lock();
+        Recording { recorder: self, gathered, kept: None, recorded: false, for_many: false }
     }
 
     /// Is it durable?
@@ -368,6 +369,8 @@ pub(crate) struct Recording<'r> {
     /// [`Gathered::places`].
     kept: Option<Delivery>,
     recorded: bool,
+    /// What is being kept will be kept for others, too, in another recording.
+    for_many: bool,
 }
 
 impl Recording<'_> {
@@ -492,7 +495,9 @@ impl Recording<'_> {
         let Some(kept) = self.kept.take() else { return };
         let mut places = std::mem::take(&mut self.gathered.places);
         if !places.is_empty() {
-            let several = places.len() > 1 || next.is_some_and(|next| Arc::ptr_eq(next, &kept.message));
+            let several = self.for_many
+                || places.len() > 1
+                || next.is_some_and(|next| Arc::ptr_eq(next, &kept.message));
             let row = match self.number(&kept.message, several) {
                 Some(number) => {
                     self.gathered.refer_to(number, places.len());
@@ -536,17 +541,27 @@ impl Recording<'_> {
 pub(crate) struct LateRecording<'r> {
     recorder: Option<&'r Recorder>,
     recording: Option<Recording<'r>>,
+    for_many: bool,
 }
 
 impl<'r> LateRecording<'r> {
     /// Without a recorder nothing is ever recorded.
     pub(crate) fn new(recorder: Option<&'r Recorder>) -> Self {
-        Self { recorder, recording: None }
+        Self { recorder, recording: None, for_many: false }
+    }
+    /// The message that is delivered next goes to others, too, later.
+    pub(crate) fn one_for_many(&mut self) {
+        self.for_many = true;
+        if let Some(recording) = &mut self.recording {
+            recording.for_many = true;
+        }
     }
     /// Begins, if that has not happened. `None`: there is no recorder, and so no durable session.
     pub(crate) fn begin(&mut self) -> Option<&mut Recording<'r>> {
         if self.recording.is_none() {
-            self.recording = Some(self.recorder?.record());
+            let mut recording = self.recorder?.record();
+            recording.for_many = self.for_many;
+            self.recording = Some(recording);
         }
         self.recording.as_mut()
     }
