@@ -35,6 +35,8 @@ pub(super) const WRITE_AT: usize = 64 * 1024;
 /// What a connection does before others get their turn: so many deliveries, or packets, each as much as some of those.
 const TURN: usize = 4096;
 const PACKET: usize = TURN / LARGEST_BURST;
+/// An acknowledgement is far less work than a message.
+const ACKNOWLEDGEMENT: usize = PACKET / 4;
 /// How long nobody is told what was done while there is more to do at once.
 const MOMENT: Duration = Duration::from_millis(2);
 /// At most this part of a queue is filled meanwhile, by each client.
@@ -246,7 +248,13 @@ impl<S: ByteStream> Established<S> {
             // read from out of the way. What waits is on the heap: its state would be in every idle connection.
             self.heard = now;
             self.incomplete = None;
-            self.turn = self.turn.saturating_sub(PACKET);
+            self.turn = self.turn.saturating_sub(match packet {
+                Inbound::Puback { .. }
+                | Inbound::Pubrec { .. }
+                | Inbound::Pubrel { .. }
+                | Inbound::Pubcomp { .. } => ACKNOWLEDGEMENT,
+                _ => PACKET,
+            });
             match packet {
                 Inbound::Publish(publish) => {
                     let topic = publish.topic.as_str();
