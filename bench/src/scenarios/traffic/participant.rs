@@ -5,9 +5,10 @@ use super::receiving::Receiving;
 use crate::client::{Stream, goodbye};
 use crate::frames::Frames;
 use anyhow::ensure;
-use std::future::pending;
-use std::pin::pin;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 const BUFFER: usize = 64 * 1024;
 
@@ -35,11 +36,16 @@ impl Participant {
             tokio::select! {
                 biased;
                 length = self.stream.read(&mut buffer) => {
-                    let length = length?;
-                    ensure!(length > 0, "the server has closed the connection");
-                    let bytes = buffer.get(..length).unwrap_or_default();
                     answers.clear();
-                    answers.take(&mut frames, bytes, self.receiving.as_mut())?;
+                    let (mut length, mut read) = (Some(length?), 0);
+                    // What has come already is answered together.
+                    while let Some(more) = length.filter(|_| read < BUFFER) {
+                        ensure!(more > 0, "the server has closed the connection");
+                        let bytes = buffer.get(..more).unwrap_or_default();
+                        answers.take(&mut frames, bytes, self.receiving.as_mut())?;
+                        read += more;
+                        length = read_now(&mut self.stream, &mut buffer).await?;
+                    }
                     if let Some(receiving) = &mut self.receiving {
                         receiving.report()?;
                     }
@@ -63,6 +69,18 @@ impl Participant {
         goodbye(self.stream).await;
         Ok(())
     }
+}
+
+/// Reads what has come already. `None`: nothing.
+async fn read_now(stream: &mut Stream, buffer: &mut [u8]) -> std::io::Result<Option<usize>> {
+    poll_fn(|context| {
+        let mut buffer = ReadBuf::new(buffer);
+        Poll::Ready(match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(read) => read.map(|()| Some(buffer.filled().len())),
+        })
+    })
+    .await
 }
 
 /// Waits for the next messages; forever if there is nothing to publish or no room for it. False: it is over.
