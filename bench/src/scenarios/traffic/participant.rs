@@ -39,12 +39,12 @@ impl Participant {
                     answers.clear();
                     let (mut length, mut read) = (Some(length?), 0);
                     // What has come already is answered together.
-                    while let Some(more) = length.filter(|_| read < BUFFER) {
+                    while let Some(more) = length {
                         ensure!(more > 0, "the server has closed the connection");
                         let bytes = buffer.get(..more).unwrap_or_default();
                         answers.take(&mut frames, bytes, self.receiving.as_mut())?;
                         read += more;
-                        length = read_now(&mut self.stream, &mut buffer).await?;
+                        length = if read < BUFFER { read_now(&mut self.stream, &mut buffer).await? } else { None };
                     }
                     if let Some(receiving) = &mut self.receiving {
                         receiving.report()?;
